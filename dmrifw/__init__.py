@@ -1,0 +1,1 @@
+"""dmrifw: reconstruct microstructure from diffusion MRI by inverting the Bloch-Torrey equation."""

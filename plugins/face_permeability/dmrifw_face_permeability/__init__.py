@@ -1,0 +1,1 @@
+"""A learnable permeability on every face of a tetrahedral grid."""

@@ -1,0 +1,1 @@
+"""Geometric priors on permeable faces: continuity and soft manifold."""

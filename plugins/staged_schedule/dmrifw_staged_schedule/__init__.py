@@ -1,0 +1,1 @@
+"""Diffusion times that enter an inversion in stages."""
