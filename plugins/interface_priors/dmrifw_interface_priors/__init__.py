@@ -1,1 +1,48 @@
-"""Geometric priors on permeable faces: continuity and soft manifold."""
+"""Geometric priors on permeable faces: walls go on, close, and commit themselves.
+
+All of them read a face's permeability kappa through
+
+    x = log10(kappa in um/us)               p = sigmoid((-3 - x) / 0.5)
+
+where p is the probability that the face is a barrier; 1e-3 um/us = 1 um/ms is undecided.
+
+Source of every formula: Spinverse, arXiv 2603.04638 (geometric priors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dmrifw.hookspecs import hookimpl
+from dmrifw.priors import Prior
+from dmrifw_interface_priors.neighbourhood import Neighbourhood
+from dmrifw_interface_priors.penalties import (
+    Binarization,
+    Continuity,
+    EdgeCoherence,
+    FacePrior,
+    HardManifold,
+    SoftManifold,
+)
+
+__all__ = [
+    "Binarization",
+    "Continuity",
+    "EdgeCoherence",
+    "FacePrior",
+    "HardManifold",
+    "Neighbourhood",
+    "SoftManifold",
+]
+
+
+@hookimpl
+def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
+    """The names that `[inversion] priors` uses."""
+    return {
+        "binarization": Binarization,
+        "continuity": Continuity,
+        "edge-coherence": EdgeCoherence,
+        "hard-manifold": HardManifold,
+        "soft-manifold": SoftManifold,
+    }

@@ -1,0 +1,246 @@
+"""The config file: one pydantic model per table, read from TOML, with every fault told in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+
+from dmrifw.cli.fields import (
+    BValues,
+    Densities,
+    Diffusivities,
+    Directions,
+    OneOrMore,
+    Permeabilities,
+    Permeability,
+    Positive,
+    RelaxationTimes,
+    Section,
+    Time,
+)
+from dmrifw.cli.geometry import Geometry
+from dmrifw.errors import InputError
+
+
+class Tissue(Section):
+    """`[tissue]`: what the compartments and the walls are made of."""
+
+    diffusivity: Diffusivities = 2.0
+    T2: RelaxationTimes = float("inf")
+    density: Densities = 1.0
+    permeability: Permeabilities | None = None
+    barrier_permeability: Permeability = 0.01
+    open_permeability: Permeability = 100.0
+    exterior: Literal["reflecting", "permeable"] = "reflecting"
+
+
+class Shell(Section):
+    """One entry of `[[protocol.shell]]`: every b-value along every direction."""
+
+    waveform: Literal["pgse"] = "pgse"
+    b: BValues
+    delta: Time
+    Delta: Time
+    directions: Directions
+
+
+class ProtocolSection(Section):
+    """`[protocol]`: a preset, a gradient table, or shells."""
+
+    preset: str | None = None
+    bvals: str | None = None
+    bvecs: str | None = None
+    delta: Time | None = None
+    Delta: Time | None = None
+    shell: Annotated[list[Shell], OneOrMore, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ProtocolSection:
+        table = {"bvals": self.bvals, "bvecs": self.bvecs, "delta": self.delta, "Delta": self.Delta}
+        given = [key for key, value in table.items() if value is not None]
+        sources = [name for name, value in (("preset", self.preset), ("shell", self.shell)) if value is not None]
+        if given and not sources:
+            for key in table:
+                if key not in given:
+                    raise InputError("the key is missing", "a gradient table needs bvals, bvecs, delta, Delta", key=key)
+            return self
+        if given or len(sources) != 1:
+            named = ", ".join([*sources, *given]) or "nothing"
+            raise InputError(
+                f"{named} given", "give one of: preset; bvals, bvecs, delta and Delta; [[protocol.shell]] tables"
+            )
+        return self
+
+
+class Solver(Section):
+    """`[solver]`: how the Bloch-Torrey equation is solved."""
+
+    method: Literal["matrix-formalism"] = "matrix-formalism"
+    tolerance: Annotated[Positive, Field(lt=1)] = 1e-3
+
+
+class Adam(Section):
+    """`[inversion.adam]`: the optimizer's steps."""
+
+    learning_rate: Positive = 0.6
+    clip: Positive = 1.0
+
+
+class Inversion(Section):
+    """`[inversion]`: what is unknown, what is believed, and how to search. Further tables belong to the plugins."""
+
+    model_config = ConfigDict(extra="allow")
+
+    parametrization: str = "face-permeability"
+    priors: list[str] = Field(default=["continuity", "soft-manifold"])
+    schedule: str = "staged"
+    optimizer: Literal["adam"] = "adam"
+    adam: Adam = Adam()
+    iterations: Annotated[int, Field(ge=1)] = 300
+    seed: Annotated[int, Field(ge=0)] = 0
+    target: str | None = None
+    magnitude: bool = True
+    data_weight: Positive = 100.0
+
+    @classmethod
+    def takes_extra(cls, value: Any) -> bool:
+        """A table may be a plugin's. Local."""
+        return isinstance(value, dict)
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The plugins' own tables, by plugin name."""
+        return dict(self.model_extra or {})
+
+
+class Config(Section):
+    """A whole config file."""
+
+    geometry: Geometry
+    tissue: Tissue = Tissue()
+    protocol: ProtocolSection
+    solver: Solver = Solver()
+    inversion: Inversion | None = None
+
+    _path: Path = PrivateAttr()
+    _text: str = PrivateAttr()
+
+    @property
+    def path(self) -> Path:
+        """The file that this config was read from; paths in it are relative to its folder."""
+        return self._path
+
+    @property
+    def text(self) -> str:
+        """The file's text."""
+        return self._text
+
+
+def load(path: Path) -> Config:
+    """The config in a TOML file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The config, its values checked one by one; whether they fit together shows when things are built from it.
+
+    Raises:
+        InputError: The file cannot be read, is not TOML, or a key is unknown, missing, or has a bad value.
+
+    Local.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", "give the path of a TOML config", file=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start})", "save it as UTF-8", file=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror})", "give a readable TOML config", file=path) from error
+    return parse_text(text, path)
+
+
+def parse_text(text: str, path: Path) -> Config:
+    """The config in a text; `path` is where faults are said to be, and what paths in it are relative to. Local."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not TOML: {error}", "mend the syntax there", file=path) from error
+    try:
+        config = Config.model_validate(table)
+    except ValidationError as error:
+        raise _first_fault(error, table, path) from error
+    config._path, config._text = path, text
+    return config
+
+
+def _first_fault(error: ValidationError, table: dict[str, Any], path: Path) -> InputError:
+    entry = error.errors(include_url=False)[0]
+    kind, context = entry["type"], entry.get("ctx", {})
+    location = _keys_only(entry["loc"], table, missing=kind == "missing")
+    if kind == "value_error" and isinstance(context.get("error"), InputError):
+        fault: InputError = context["error"]
+        return InputError(
+            fault.fault, fault.mend, key=_dotted([*location, *([fault.key] if fault.key else [])]), file=path
+        )
+    if kind == "missing":
+        table_name = _dotted(location[:-1])
+        mend = f"add it to [{table_name}]" if table_name else f"add a [{location[-1]}] table"
+        return InputError("the key is missing", mend, key=_dotted(location), file=path)
+    if kind.startswith("union_tag"):
+        location.append(context["discriminator"].strip("'"))
+        told = f"there is no {context['tag']!r}" if "tag" in context else "the key is missing"
+        mend = "choose one of " + context.get("expected_tags", "the kinds that the documentation lists")
+        return InputError(told, mend, key=_dotted(location), file=path)
+    return InputError(
+        f"got {_short(entry['input'])}", _mend(kind, entry["msg"], context), key=_dotted(location), file=path
+    )
+
+
+_MENDS = {
+    "int_type": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_type": "give a number",
+    "string_type": "give text in quotes",
+    "bool_type": "give true or false",
+    "list_type": "give a list",
+    "tuple_type": "give a list",
+    "model_type": "give a table",
+    "model_attributes_type": "give a table",
+    "dict_type": "give a table",
+}
+
+
+def _mend(kind: str, message: str, context: dict[str, Any]) -> str:
+    if kind == "literal_error":
+        return f"choose one of {context['expected']}"
+    return _MENDS.get(kind) or message.replace("Input should", "it should")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _keys_only(location: tuple[int | str, ...], table: Any, missing: bool) -> list[int | str]:
+    """The location as the user wrote it: pydantic's names of union branches, which are not in the file, left out."""
+    kept: list[int | str] = []
+    here = table
+    for position, part in enumerate(location):
+        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]  # type: ignore[index]
+            kept.append(part)
+        elif missing and position == len(location) - 1:
+            kept.append(part)
+    return kept
+
+
+def _dotted(location: list[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

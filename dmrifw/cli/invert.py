@@ -1,0 +1,175 @@
+"""`dmrifw invert`: from signals to barriers, watched, kept and resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from dmrifw.cli.case import Case, blame, build_case
+from dmrifw.cli.config import Config, load
+from dmrifw.cli.folder import CHECKPOINT, HISTORY, INVERSION_FILES, METRICS, RunFolder
+from dmrifw.cli.outcome import Outcome
+from dmrifw.cli.parallel import is_first, together
+from dmrifw.cli.search import Search, build_search
+from dmrifw.cli.simulate import geometry_line, summary
+from dmrifw.cli.status import Stopped
+from dmrifw.cli.target import read_target
+from dmrifw.errors import InputError
+from dmrifw.typing import ComplexArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from dmrifw.inversion import Checkpoint, InversionProblem
+
+CHECKPOINT_SECONDS = 20.0
+"""Time between two checkpoints: what a crash may cost."""
+
+
+def invert(config_file: Path, output: Path, *, resume: bool, force: bool, console: Console) -> None:
+    """Recover barriers from signals and write everything about them to a folder.
+
+    Args:
+        config_file: The config.
+        output: The run folder.
+        resume: Whether to continue from the folder's checkpoint.
+        force: Whether results in the folder may be overwritten.
+        console: Where to show progress and results.
+
+    Raises:
+        InputError: The config is at fault, the folder holds results, or there is no checkpoint of this inversion to
+            resume from; nothing is then written.
+        Stopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
+
+    Collective.
+    """
+    run_inversion(lambda: load(config_file), config_file, output, resume=resume, force=force, console=console)
+
+
+def run_inversion(
+    read: Callable[[], Config], config_file: Path | None, output: Path, *, resume: bool, force: bool, console: Console
+) -> Outcome:
+    """The same for a config from anywhere; returns what was found. Collective."""
+    folder = RunFolder(output, config_file, INVERSION_FILES)
+    plan = together(lambda: _planned(read, folder, resume=resume, force=force))
+    plan.check_plugins()
+    console.print(summary(plan.case))
+    console.print(geometry_line(plan.case), soft_wrap=True)
+    problem = plan.problem()
+    if is_first() and not resume:
+        folder.start(plan.case.config.text)
+    outcome = plan.solve(problem, resume, console)
+    if is_first():
+        written = outcome.write(output)
+        console.print(outcome.table())
+        console.print(f"written to {output}/: {', '.join([*written, HISTORY, CHECKPOINT])}", soft_wrap=True)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that an inversion needs, checked before anything expensive is made."""
+
+    case: Case
+    search: Search
+    target: ComplexArray | None
+    folder: RunFolder
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint of this inversion and of no other."""
+        from dmrifw.inversion import Checkpoint, fingerprint
+
+        case, target = self.case, self.target
+        content = case.config.model_dump(include={"tissue", "solver", "inversion"})
+        content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
+        content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
+        mark = fingerprint(case.grid, case.protocol, content)
+        return Checkpoint(self.folder.path / CHECKPOINT, mark, CHECKPOINT_SECONDS)
+
+    def check_plugins(self) -> None:
+        """Raise PluginError on every rank where they do not have the same plugins. Collective."""
+        from dmrifw import plugins
+
+        plugins.check_same_on_all_ranks(self.case.grid.comm)
+
+    def problem(self) -> InversionProblem:
+        """The simulator and the target, which is simulated where no file gives it. Collective."""
+        import torch
+
+        from dmrifw.inversion import InversionProblem
+
+        simulator, target = self.case.simulator(), self.target
+        if target is None:
+            with torch.no_grad():
+                target = simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy()
+        settings = self.search.settings
+        with blame("inversion", self.case.config.path, other={"protocol": ""}):
+            return InversionProblem(simulator, target, settings.magnitude, settings.data_weight)
+
+    def solve(self, problem: InversionProblem, resume: bool, console: Console) -> Outcome:
+        """Run the inversion. Collective.
+
+        Raises:
+            Stopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
+        """
+        from dmrifw.inversion import AdamSettings, HistoryWriter, Interrupted, ProgressBar, invert
+
+        search, adam = self.search, self.search.settings.adam
+        try:
+            with blame("inversion", self.case.config.path):
+                result = invert(
+                    problem,
+                    search.parametrization,
+                    search.priors,
+                    search.schedule,
+                    AdamSettings(adam.learning_rate, adam.clip),
+                    search.settings.iterations,
+                    observers=(ProgressBar(console), HistoryWriter(self.folder.path / HISTORY)),
+                    diagnostics=self._diagnostics(),
+                    checkpoint=self.checkpoint,
+                    resume=resume,
+                )
+        except Interrupted as stop:
+            again = f"dmrifw invert {self.case.config.path} -o {self.folder.path} --resume"
+            raise Stopped(f"interrupted after {stop.iterations} iterations; continue with: {again}") from stop
+        return Outcome.of(self.case, problem, result)
+
+    def _diagnostics(self) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]] | None:
+        """Recall and precision of the barriers, where they are known, for the progress bar and the history."""
+        truth = self.case.true_barrier
+        if truth is None:
+            return None
+        from dmrifw.metrics import barrier_scores
+        from dmrifw.surface import barrier_faces
+
+        part = self.case.judged_faces
+
+        def recall_and_precision(fields: Mapping[str, torch.Tensor]) -> dict[str, float]:
+            scores = barrier_scores(barrier_faces(fields["permeability"].numpy())[part], truth[part])
+            return {name: scores[name] for name in ("barrier_recall", "barrier_precision")}
+
+        return recall_and_precision
+
+
+def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, force: bool) -> _Plan:
+    if resume and force:
+        raise InputError("--resume and --force exclude each other", "give one of them", key="--resume")
+    file = folder.path / CHECKPOINT
+    if resume and not file.exists():
+        raise InputError("there is no checkpoint to resume from", "start without --resume", key="--resume", file=file)
+    folder.refuse_unwritable()
+    if not resume and not force:
+        unfinished = file.exists() and not (folder.path / METRICS).exists()
+        folder.refuse_results(*(["continue with --resume, or overwrite with --force"] if unfinished else []))
+    case = build_case(read())
+    plan = _Plan(case, build_search(case), read_target(case), folder)
+    if resume:
+        plan.checkpoint.read()
+    return plan

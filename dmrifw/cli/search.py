@@ -1,0 +1,112 @@
+"""`[inversion]`: the plugins that a config names, built and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from dmrifw.cli.case import Case, blame
+from dmrifw.cli.config import Inversion
+from dmrifw.errors import InputError
+
+if TYPE_CHECKING:
+    from dmrifw.parametrizations import Parametrization, Setting
+    from dmrifw.priors import Prior
+    from dmrifw.schedules import Schedule
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a config says about an inversion, as objects.
+
+    Attributes:
+        settings: The `[inversion]` table.
+        parametrization: What is unknown.
+        priors: What is believed, by name.
+        schedule: In which order measurements are used.
+    """
+
+    settings: Inversion
+    parametrization: Parametrization
+    priors: dict[str, Prior]
+    schedule: Schedule
+
+
+def build_search(case: Case) -> Search:
+    """Build the plugins that `[inversion]` names.
+
+    Args:
+        case: The grid and the measurements that they are told about.
+
+    Raises:
+        InputError: There is no `[inversion]`, a plugin is not installed, or its table is at fault.
+        PluginError: A plugin is broken.
+
+    Local.
+    """
+    from dmrifw import plugins
+    from dmrifw.parametrizations import Setting
+
+    file = case.config.path
+    settings = required_inversion(case)
+    setting = Setting(case.grid, case.protocol, case.config.tissue.exterior, settings.iterations, settings.seed)
+    _refuse_idle_tables(settings, file)
+    _refuse_unscaled_sequences(case)
+    with blame("inversion", file):
+        parametrization = _build(
+            plugins.parametrizations(), settings.parametrization, "parametrization", settings, setting
+        )
+        keys = {name: f"priors[{index}]" for index, name in enumerate(settings.priors)}
+        priors = {name: _build(plugins.priors(), name, key, settings, setting) for name, key in keys.items()}
+        schedule = _build(plugins.schedules(), settings.schedule, "schedule", settings, setting)
+    return Search(settings, parametrization, priors, schedule)
+
+
+def required_inversion(case: Case) -> Inversion:
+    """The `[inversion]` table, or InputError where there is none. Local."""
+    if case.config.inversion is None:
+        raise InputError(
+            "the table is missing", "add [inversion]; it may be empty", key="inversion", file=case.config.path
+        )
+    return case.config.inversion
+
+
+def _build(factories: Mapping[str, Callable[..., T]], name: str, key: str, settings: Inversion, setting: Setting) -> T:
+    from dmrifw import plugins
+
+    factory = plugins.find(factories, name, f"inversion.{key}")
+    return plugins.build(factory, setting, settings.tables.get(name, {}), f"inversion.{name}")
+
+
+def _refuse_idle_tables(settings: Inversion, file: Path) -> None:
+    used = {settings.parametrization, settings.schedule, *settings.priors}
+    for index, name in enumerate(settings.priors):
+        if name in settings.priors[:index]:
+            raise InputError(f"{name!r} is named twice", "name it once", key=f"inversion.priors[{index}]", file=file)
+    for name in settings.tables:
+        if name not in used:
+            raise InputError(
+                "the table belongs to no plugin in use",
+                f"name that plugin in parametrization, priors or schedule; in use are {', '.join(sorted(used))}",
+                key=f"inversion.{name}",
+                file=file,
+            )
+
+
+def _refuse_unscaled_sequences(case: Case) -> None:
+    """The loss divides a sequence's signals by its signal at b = 0; told here, before a target is simulated."""
+    protocol = case.protocol
+    for number in np.setdiff1d(protocol.sequence, protocol.sequence[protocol.bvals == 0]):
+        times = f"delta/Delta = {protocol.waveforms[number].delta:g}/{protocol.waveforms[number].Delta:g} ms"
+        raise InputError(
+            f"the sequence {times} has no measurement at b = 0, by which an inversion divides its signals",
+            "add b = 0 to it",
+            key="protocol",
+            file=case.config.path,
+        )

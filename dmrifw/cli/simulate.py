@@ -1,0 +1,129 @@
+"""`dmrifw simulate`: signals of a config, as netCDF and CSV."""
+
+from __future__ import annotations
+
+import time
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dmrifw import report
+from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw.cli.config import load
+from dmrifw.cli.folder import SIGNAL_FILES, RunFolder
+from dmrifw.cli.parallel import is_first, together
+from dmrifw.sequences import Protocol
+from dmrifw.typing import ComplexArray, FloatArray
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def simulate(config_file: Path, output: Path, *, force: bool, console: Console) -> None:
+    """Simulate the signals of a config and write them to a folder.
+
+    Args:
+        config_file: The config.
+        output: The run folder.
+        force: Whether results in it may be overwritten.
+        console: Where to tell what was done.
+
+    Raises:
+        InputError: The config is at fault, or the folder holds results; nothing is then written.
+
+    Collective.
+    """
+    folder = RunFolder(output, config_file, SIGNAL_FILES)
+    case = together(lambda: _checked(config_file, folder, force))
+    started = time.perf_counter()
+    signal, unweighted = signals(case)
+    seconds = time.perf_counter() - started
+    dataset = report.signal_dataset(case.protocol, signal, unweighted, grid=case.grid, config=case.config.text)
+    if is_first():
+        folder.start(case.config.text)
+        report.write_netcdf(output / SIGNAL_FILES[0], dataset)
+        report.write_csv(output / SIGNAL_FILES[1], dataset)
+    console.print(summary(case, dataset))
+    console.print(geometry_line(case), soft_wrap=True)
+    console.print(
+        f"{len(case.protocol)} signals in {seconds:.1f} s, written to {output}/: {', '.join(SIGNAL_FILES)}",
+        soft_wrap=True,
+    )
+
+
+def _checked(config_file: Path, folder: RunFolder, force: bool) -> Case:
+    folder.refuse_unwritable()
+    if not force:
+        folder.refuse_results()
+    case = build_case(load(config_file))
+    case.required_permeability()
+    return case
+
+
+def signals(case: Case) -> tuple[ComplexArray, FloatArray]:
+    """Signals of a case, and |S| at b = 0 of each of its sequences, which is simulated where it is not measured.
+
+    Returns:
+        (n,) complex signals and (n_sequences,) unweighted magnitudes, um^3, replicated.
+
+    Collective.
+    """
+    protocol = case.protocol
+    unmeasured = np.setdiff1d(np.arange(len(protocol.waveforms)), protocol.sequence[protocol.bvals == 0])
+    extended = reduce(add, [_unweighted(protocol, number) for number in unmeasured], protocol)
+    everything, _ = case.signal_model(extended).signal(case.required_permeability(), keep=False)
+    at_zero = extended.bvals == 0
+    magnitudes = np.abs(everything[at_zero])
+    sequence = extended.sequence[at_zero]
+    unweighted = np.bincount(sequence, magnitudes) / np.bincount(sequence)
+    return everything[: len(protocol)], unweighted
+
+
+def _unweighted(protocol: Protocol, number: int) -> Protocol:
+    """One measurement at b = 0 of a protocol's waveform."""
+    return Protocol((protocol.waveforms[number],), np.zeros(1, dtype=np.int64), np.zeros(1), np.zeros((1, 3)))
+
+
+def summary(case: Case, dataset: xarray.Dataset | None = None) -> Table:
+    """A row for each sequence: b-values, timing, how far water diffuses, and the range of the attenuation. Local."""
+    table = Table()
+    columns = ["b, s/mm²", "delta, ms", "Delta, ms", "diffusion, um", "signals"]
+    for name in [*columns, *(["|S|/S(b=0)"] if dataset is not None else [])]:
+        table.add_column(name, justify="right")
+    protocol, diffusivity = case.protocol, mean_diffusivity(case.config.tissue)
+    for number in range(len(protocol.waveforms)):
+        rows = np.flatnonzero(protocol.sequence == number)
+        if not len(rows):
+            continue
+        delta, Delta = protocol.delta[rows[0]], protocol.Delta[rows[0]]
+        cells = [
+            _span(protocol.bvals[rows], "g"),
+            f"{delta:g}",
+            f"{Delta:g}",
+            f"{np.sqrt(6 * diffusivity * (Delta - delta / 3)):.3g}",
+            f"{len(rows)}",
+        ]
+        if dataset is not None:
+            cells.append(_span(dataset["attenuation"].values[rows], ".3g"))
+        table.add_row(*cells)
+    return table
+
+
+def geometry_line(case: Case) -> str:
+    """Size of the grid and the smallest wall spacing, in words. Local."""
+    grid = case.grid
+    walls = "" if case.true_barrier is None else f", {int(case.true_barrier.sum())} of them walls"
+    return (
+        f"{len(grid.cells)} tetrahedra, {len(grid.faces)} faces{walls}; volume {grid.volume:.6g} um³; "
+        f"smallest wall spacing {smallest_wall_spacing(grid):.3g} um"
+    )
+
+
+def _span(values: FloatArray, form: str) -> str:
+    low, high = format(values.min(), form), format(values.max(), form)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,46 @@
+"""Exit statuses: 0 done, 2 bad input, 130 interrupted, 1 anything else."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from dmrifw.errors import DmrifwError, InputError
+
+DEBUG_VARIABLE = "DMRIFW_DEBUG"
+"""Set to anything but 0 to see the traceback of an error."""
+
+_UsageError: Any = typer.BadParameter.__base__
+"""Click's UsageError, which some versions of typer bring along and others import."""
+
+
+class Stopped(DmrifwError):
+    """Someone asked for the end, and what was done so far is kept."""
+
+
+def outcome(work: Callable[[], Any]) -> tuple[int, str]:
+    """The exit status of some work, and the line that says why it is not 0. Local."""
+    try:
+        return int(work() or 0), ""
+    except (KeyboardInterrupt, Exception) as error:
+        if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
+            traceback.print_exception(error)
+        return _told(error)
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, InputError):
+        return 2, str(error)
+    if isinstance(error, Stopped):
+        return 130, str(error)
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return 130, "interrupted"
+    if isinstance(error, _UsageError):
+        return 2, f"{error.format_message()}; see dmrifw --help"
+    if isinstance(error, DmrifwError):
+        return 1, str(error)
+    return 1, f"{type(error).__name__}: {error}; --debug shows where"

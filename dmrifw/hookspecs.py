@@ -1,0 +1,43 @@
+"""The hooks that a plugin package can implement, through pluggy.
+
+A plugin is a Python package with an entry point in the group `dmrifw` that names a module with hook implementations:
+
+    [project.entry-points.dmrifw]
+    my_plugin = "my_plugin"
+
+Every hook returns factories by name, the name being what a config uses. A factory is called as
+`factory(setting, **table)` with a `dmrifw.parametrizations.Setting` and the plugin's table from the config. Its keyword
+arguments must be annotated: the table is validated against them, and what the user mistyped is told by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pluggy
+
+from dmrifw.parametrizations import Parametrization
+from dmrifw.priors import Prior
+from dmrifw.schedules import Schedule
+
+PROJECT = "dmrifw"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def dmrifw_parametrizations() -> Mapping[str, Callable[..., Parametrization]]:
+    """Parametrizations: what is unknown. Used by `[inversion] parametrization = "name"`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
+    """Priors: what is believed. Used by `[inversion] priors = ["name", ...]`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_schedules() -> Mapping[str, Callable[..., Schedule]]:
+    """Schedules: in which order measurements are used. Used by `[inversion] schedule = "name"`."""
+    raise AssertionError("a specification is never called")

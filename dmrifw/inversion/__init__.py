@@ -1,0 +1,22 @@
+"""From signals to fields: the problem, the loop that solves it, its checkpoint and its observers."""
+
+from dmrifw.inversion.checkpoint import Checkpoint, fingerprint
+from dmrifw.inversion.history import History
+from dmrifw.inversion.loop import AdamSettings, Interrupted, Result, invert
+from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
+from dmrifw.inversion.problem import ForwardModel, InversionProblem
+
+__all__ = [
+    "AdamSettings",
+    "Checkpoint",
+    "ForwardModel",
+    "History",
+    "HistoryWriter",
+    "Interrupted",
+    "InversionProblem",
+    "Observer",
+    "ProgressBar",
+    "Result",
+    "fingerprint",
+    "invert",
+]

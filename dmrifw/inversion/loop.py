@@ -1,0 +1,273 @@
+"""The inversion loop: one gradient step after another, watched, kept, and interruptible."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeAlias
+
+import torch
+from mpi4py import MPI
+
+from dmrifw.errors import ConvergenceError, DmrifwError, InputError
+from dmrifw.inversion.checkpoint import Checkpoint, pack
+from dmrifw.inversion.collective import on_root
+from dmrifw.inversion.history import History
+from dmrifw.inversion.observers import Observer
+from dmrifw.inversion.problem import InversionProblem
+from dmrifw.parametrizations import Parametrization
+from dmrifw.priors import Prior
+from dmrifw.schedules import Schedule
+
+Fields: TypeAlias = Mapping[str, torch.Tensor]
+Diagnostics: TypeAlias = Callable[[Fields], Mapping[str, float]]
+
+
+class Interrupted(DmrifwError):
+    """The inversion was asked to stop, by Ctrl-C or SIGTERM, and did so between two iterations.
+
+    Attributes:
+        iterations: Iterations that are done.
+        checkpoint: The file from which the inversion can go on, if there is one.
+    """
+
+    def __init__(self, iterations: int, checkpoint: Path | None) -> None:
+        self.iterations, self.checkpoint = iterations, checkpoint
+        kept = f"resume from {checkpoint}" if checkpoint else "nothing was kept: no checkpoint was asked for"
+        super().__init__(f"interrupted after {iterations} iterations; {kept}")
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """The optimizer's settings.
+
+    Attributes:
+        learning_rate: Step size, above 0; the schedule scales it.
+        clip: The gradient is scaled down to this norm where it is larger; infinity to leave it alone.
+
+    Raises:
+        InputError: A value is not above 0.
+
+    Source: Kingma and Ba, arXiv 1412.6980; the defaults are those of Spinverse, arXiv 2603.04638.
+    """
+
+    learning_rate: float = 0.6
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{getattr(self, name)} is not above 0", "give a positive number", key=name)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an inversion found.
+
+    Attributes:
+        fields: The fields after the last step, detached, replicated.
+        history: One row per iteration, those before a resume included.
+    """
+
+    fields: dict[str, torch.Tensor]
+    history: History
+
+    @property
+    def iterations(self) -> int:
+        """Number of iterations done."""
+        return len(self.history)
+
+    @property
+    def loss_initial(self) -> float:
+        """Loss of the first iteration."""
+        return self.history.rows[0]["loss"]
+
+    @property
+    def loss_final(self) -> float:
+        """Loss of the last iteration, before its step."""
+        return self.history.rows[-1]["loss"]
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time in iterations, those before a resume included."""
+        return float(self.history.column("seconds").sum())
+
+
+def invert(
+    problem: InversionProblem,
+    parametrization: Parametrization,
+    priors: Mapping[str, Prior],
+    schedule: Schedule,
+    optimizer: AdamSettings,
+    iterations: int,
+    *,
+    observers: Sequence[Observer] = (),
+    diagnostics: Diagnostics | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
+) -> Result:
+    """Minimize the data loss and the priors over the parameters.
+
+    Every rank does the same steps on the same numbers; only rank 0 observes and writes.
+
+    Args:
+        problem: Simulator and target.
+        parametrization: The unknown; its parameters are changed in place.
+        priors: Penalties by name; the history keeps each as `prior_NAME`.
+        schedule: The terms of each iteration.
+        optimizer: Settings of Adam.
+        iterations: Iterations in all, those before a resume included; at least 1.
+        observers: Called on rank 0 after each iteration.
+        diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
+        checkpoint: Written from time to time, at the end, and on interruption.
+        resume: Start from the checkpoint.
+
+    Returns:
+        The fields found and the history.
+
+    Raises:
+        InputError: `iterations` is below 1, or the checkpoint is missing, damaged or another inversion's.
+        ConvergenceError: The loss or its gradient is not finite; the step is not taken.
+        Interrupted: Ctrl-C or SIGTERM came in on some rank; the checkpoint has been written.
+
+    Collective.
+    """
+    if iterations < 1:
+        raise InputError(f"{iterations} iterations", "give at least 1", key="inversion.iterations")
+    run = _Run(problem, parametrization, priors, schedule, optimizer, diagnostics, checkpoint)
+    if resume:
+        run.resume()
+    with _noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
+        while len(run.history) < iterations:
+            row, fields, stop = run.iterate(signals)
+            due = on_root(problem.comm, partial(run.notify, observers, row, fields))
+            if due or stop:
+                run.save()
+            if stop:
+                raise Interrupted(len(run.history), checkpoint.path if checkpoint else None)
+        run.save()
+    with torch.no_grad():
+        return Result(_detached(parametrization()), run.history)
+
+
+@dataclass
+class _Run:
+    """The state of a running inversion."""
+
+    problem: InversionProblem
+    parametrization: Parametrization
+    priors: Mapping[str, Prior]
+    schedule: Schedule
+    settings: AdamSettings
+    diagnostics: Diagnostics | None
+    checkpoint: Checkpoint | None
+    history: History = field(default_factory=History)
+
+    def __post_init__(self) -> None:
+        self.parameters = list(self.parametrization.parameters())
+        self.adam = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
+
+    def resume(self) -> None:
+        if self.checkpoint is None:
+            raise InputError("no checkpoint was given to resume from", "name its file", key="checkpoint")
+        arrays = on_root(self.problem.comm, self.checkpoint.read)
+        self.history = self.checkpoint.restore(arrays, self.parametrization, self.adam)
+
+    def save(self) -> None:
+        if self.checkpoint is not None:
+            state = pack(self.parametrization, self.adam, self.history)
+            on_root(self.problem.comm, partial(self.checkpoint.write, state))
+
+    def notify(self, observers: Iterable[Observer], row: Mapping[str, float], fields: Fields) -> bool:
+        """Tell the observers; whether the checkpoint is due. For rank 0."""
+        for observer in observers:
+            observer.on_iteration(row, fields)
+        return self.checkpoint is not None and self.checkpoint.is_due()
+
+    def iterate(self, signals: Sequence[int]) -> tuple[dict[str, float], dict[str, torch.Tensor], bool]:
+        """One step: its row of the history, the fields before it, and whether some rank was asked to stop."""
+        started, iteration = time.perf_counter(), len(self.history)
+        stage = self.schedule(iteration)
+        self.adam.param_groups[0]["lr"] = self.settings.learning_rate * stage.learning_rate
+        self.adam.zero_grad()
+        fields = self.parametrization()
+        terms = {"data_loss": self.problem.data_loss(fields, stage)}
+        terms |= {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}
+        loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        row = {"iteration": iteration, "loss": loss.item()} | {name: term.item() for name, term in terms.items()}
+        row |= {"learning_rate": self.adam.param_groups[0]["lr"], "gradient_norm": norm.item()}
+        stop = self._agree(row, bool(signals))
+        self.adam.step()
+        fields = _detached(fields)
+        extra = {name: float(value) for name, value in self.diagnostics(fields).items()} if self.diagnostics else {}
+        row |= {"seconds": time.perf_counter() - started} | extra
+        self.history.append(row)
+        return row, fields, stop
+
+    def _agree(self, row: Mapping[str, float], stop: bool) -> bool:
+        """Whether any rank was asked to stop, once all ranks agree that the numbers are finite."""
+        broken = [name for name, value in row.items() if not math.isfinite(value)]
+        worst = self.problem.comm.allreduce(2 if broken else int(stop), op=MPI.MAX)
+        if worst == 2:
+            raise ConvergenceError(
+                f"iteration {row['iteration']}: not finite: {', '.join(broken) or 'the loss of another rank'}; "
+                "lower `learning_rate` in [inversion.adam], the weight of the priors, or both, and start again"
+            )
+        return worst == 1
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """A list to which the first SIGINT or SIGTERM is added, for the loop to read; a second one acts at once."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield noted
+        return
+    previous: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for one, handler in previous.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        restore()
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        previous[one] = signal.signal(one, note)
+    try:
+        yield noted
+    finally:
+        restore()
+
+
+@contextmanager
+def _observing(comm: MPI.Comm, observers: Sequence[Observer], iterations: int, history: History) -> Iterator[None]:
+    """Start the observers on rank 0, and end those that were started, whatever happens."""
+    started: list[Observer] = []
+
+    def start() -> None:
+        for observer in observers:
+            observer.on_start(iterations, history)
+            started.append(observer)
+
+    try:
+        on_root(comm, start)
+        yield
+    finally:
+        for observer in started:
+            observer.on_end(history)
+
+
+def _detached(fields: Fields) -> dict[str, torch.Tensor]:
+    return {name: value.detach() for name, value in fields.items()}

@@ -1,0 +1,155 @@
+"""The lowest modes of the diffusion operator: M-orthonormal, real, in either PETSc build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+from mpi4py import MPI
+
+from dmrifw.errors import ConvergenceError
+from dmrifw.operators import DistributedMatrix, Operators
+from dmrifw.propagators.reduced import ReducedModel
+from dmrifw.typing import FloatArray
+
+_SHIFT = -0.05
+"""Shift of the spectrum, 1/ms: the operator without relaxation or loss is singular, shifted it is positive definite."""
+
+_DENSE_SHARE = 0.25
+"""Share of all modes above which LAPACK on the whole matrix is faster than shift-and-invert Lanczos."""
+
+_DENSE_LIMIT = 12_000
+"""Unknowns above which a dense eigenproblem does not fit a workstation (three N x N float64 arrays, 3.5 GB)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """Eigenpairs A v = rate M v.
+
+    Attributes:
+        rates: (r,) 1/ms, ascending, replicated.
+        vectors: (owned dofs, r) with V^T M V = I, distributed.
+        complete: True where the modes span the whole space.
+    """
+
+    rates: FloatArray
+    vectors: FloatArray
+    complete: bool
+
+    def reduce(self, operators: Operators) -> ReducedModel:
+        """The operators in the basis of these modes. Collective."""
+        comm, vectors = operators.comm, self.vectors
+        moments = np.concatenate([vectors.T @ (moment @ vectors) for moment in operators.moments])
+        total = vectors.T @ operators.total
+        return ReducedModel(self.rates, comm.allreduce(moments), comm.allreduce(total))
+
+
+class ModeSource:
+    """Modes of one operator, in any number: Lanczos for few, and for many LAPACK once, then slices.
+
+    Args:
+        diffusion: The symmetric positive semi-definite operator A.
+        mass: The mass matrix M.
+        comm: Communicator of the matrices.
+    """
+
+    def __init__(self, diffusion: DistributedMatrix, mass: DistributedMatrix, comm: MPI.Comm) -> None:
+        self.diffusion, self.mass, self.comm = diffusion, mass, comm
+
+    def lowest(self, count: int) -> Modes:
+        """About `count` lowest modes, cut in a gap of the spectrum so that they do not depend on how they were computed.
+
+        Args:
+            count: Modes wanted, at least 1; all of them if there are no more.
+
+        Returns:
+            The modes.
+
+        Raises:
+            ConvergenceError: The eigensolver did not converge, or so many modes are wanted that they cannot be held.
+
+        Collective.
+        """
+        if count < _DENSE_SHARE * self.diffusion.rows.size_global:
+            rates, vectors = _lanczos(self.diffusion, self.mass, count, self.comm)
+        else:
+            rates, vectors = self._all
+        keep = len(rates) if count >= len(rates) else _cut_in_gap(rates, count)
+        complete = keep == self.diffusion.rows.size_global
+        return Modes(np.maximum(rates[:keep], 0.0), np.ascontiguousarray(vectors[:, :keep]), complete)
+
+    @cached_property
+    def _all(self) -> tuple[FloatArray, FloatArray]:
+        size = self.diffusion.rows.size_global
+        if size > _DENSE_LIMIT:
+            raise ConvergenceError(
+                f"the tolerance needs more than {int(_DENSE_SHARE * size)} modes of {size}; loosen [solver] tolerance"
+            )
+        rates, vectors = scipy.linalg.eigh(
+            self.diffusion.to_dense(self.comm), self.mass.to_dense(self.comm), driver="gvd"
+        )
+        first, last = self.diffusion.rows.local_range
+        return rates, vectors[first:last]
+
+
+def _lanczos(
+    diffusion: DistributedMatrix, mass: DistributedMatrix, count: int, comm: MPI.Comm
+) -> tuple[FloatArray, FloatArray]:
+    from petsc4py import PETSc
+    from slepc4py import SLEPc
+
+    matrix, weight = diffusion.to_petsc(comm), mass.to_petsc(comm)
+    solver = SLEPc.EPS().create(comm)
+    try:
+        solver.setOperators(matrix, weight)
+        solver.setProblemType(SLEPc.EPS.ProblemType.GHEP)
+        solver.setTarget(_SHIFT)
+        solver.setWhichEigenpairs(SLEPc.EPS.Which.TARGET_MAGNITUDE)
+        solver.setDimensions(count, count + max(count // 2, 20))
+        solver.setTolerances(1e-10, 200)
+        transform = solver.getST()
+        transform.setType(SLEPc.ST.Type.SINVERT)
+        transform.setShift(_SHIFT)
+        linear = transform.getKSP()
+        linear.setType(PETSc.KSP.Type.PREONLY)
+        linear.getPC().setType(PETSc.PC.Type.CHOLESKY)
+        linear.getPC().setFactorSolverType("mumps")
+        start = matrix.createVecRight()
+        first, last = matrix.getOwnershipRange()
+        start.array[:] = np.random.default_rng(0).standard_normal(matrix.size[0])[first:last]
+        solver.setInitialSpace(start)
+        solver.solve()
+        found = solver.getConverged()
+        if found < count:
+            raise ConvergenceError(f"the eigensolver converged {found} of {count} modes; refine or repair the grid")
+        vectors = np.column_stack([vector.array for vector in solver.getInvariantSubspace()])
+        start.destroy()
+    finally:
+        for owned in (solver, matrix, weight):
+            owned.destroy()
+    return _ritz(diffusion, mass, vectors, comm)
+
+
+def _cut_in_gap(rates: FloatArray, count: int) -> int:
+    """Mode count near `count` with the widest relative gap behind it, so that no cluster is cut in two."""
+    last = min(count, len(rates) - 1)
+    first = max(1, int(0.9 * last))
+    gaps = rates[first : last + 1] - rates[first - 1 : last]
+    return first + int(np.argmax(gaps / np.maximum(rates[first : last + 1], 1e-12)))
+
+
+def _ritz(
+    diffusion: DistributedMatrix, mass: DistributedMatrix, vectors: FloatArray, comm: MPI.Comm
+) -> tuple[FloatArray, FloatArray]:
+    """Real, M-orthonormal, A-diagonal modes of the span of converged ones (Rayleigh-Ritz).
+
+    A and M are real, so the real and imaginary parts that the complex build returns span the same modes.
+    """
+    parts = np.hstack([vectors.real, vectors.imag]) if np.iscomplexobj(vectors) else vectors
+    values, rotation = np.linalg.eigh(comm.allreduce(parts.T @ (mass @ parts)))
+    kept = values > 1e-8 * values[-1]
+    basis = parts @ (rotation[:, kept] / np.sqrt(values[kept]))
+    rates, rotation = np.linalg.eigh(comm.allreduce(basis.T @ (diffusion @ basis)))
+    return rates, basis @ rotation

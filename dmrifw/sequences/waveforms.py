@@ -1,0 +1,78 @@
+"""Effective gradient waveforms: the time profile f(t) that multiplies a measurement's wave-number rate q = gamma G."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dmrifw.errors import InputError
+from dmrifw.typing import FloatArray
+
+
+class Waveform(Protocol):
+    """A gradient waveform up to its amplitude and direction.
+
+    The effective gradient is g(t) = q f(t) with q in rad/(um ms) and max |f| = 1; refocusing pulses are folded into
+    the sign of f.
+    """
+
+    @property
+    def breakpoints(self) -> FloatArray:
+        """Times in ms, from 0 to the echo time, between which f is smooth."""
+
+    @property
+    def is_antisymmetric(self) -> bool:
+        """True where f(TE - t) = -f(t): half an evolution then gives the signal."""
+
+    def profile(self, time: float, interval: int) -> float:
+        """f at `time` ms, continued smoothly from inside the interval after breakpoint number `interval`."""
+
+    def b_per_squared_q(self) -> float:
+        """b in ms/um^2 for q = 1 rad/(um ms), exactly."""
+
+
+@dataclass(frozen=True)
+class PGSE:
+    """Pulsed-gradient spin echo: two rectangular pulses of `delta` ms whose starts lie `Delta` ms apart.
+
+    f = 1 on [0, delta], -1 on [Delta, Delta + delta]; the echo is at Delta + delta.
+
+    Source: Stejskal and Tanner, J. Chem. Phys. 42:288 (1965).
+    """
+
+    delta: float
+    Delta: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.delta) and self.delta > 0):
+            raise InputError(f"delta = {self.delta:g} ms", "give a positive pulse duration in ms", key="delta")
+        if not (np.isfinite(self.Delta) and self.Delta >= self.delta):
+            raise InputError(
+                f"Delta = {self.Delta:g} ms is shorter than delta = {self.delta:g} ms",
+                "the pulses would overlap: make Delta at least delta",
+                key="Delta",
+            )
+
+    @property
+    def echo_time(self) -> float:
+        """Time from the first pulse's start to the echo, ms."""
+        return self.Delta + self.delta
+
+    @property
+    def breakpoints(self) -> FloatArray:
+        times = [0.0, self.delta, self.Delta, self.echo_time]
+        return np.array(times if self.Delta > self.delta else [0.0, self.delta, self.echo_time])
+
+    @property
+    def is_antisymmetric(self) -> bool:
+        return True
+
+    def profile(self, time: float, interval: int) -> float:
+        if interval == 0:
+            return 1.0
+        return -1.0 if interval == len(self.breakpoints) - 2 else 0.0
+
+    def b_per_squared_q(self) -> float:
+        return self.delta**2 * (self.Delta - self.delta / 3.0)

@@ -1,0 +1,155 @@
+"""Tissue on a grid plus a protocol: signals and their vector-Jacobian product, in numpy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from dmrifw.errors import InputError
+from dmrifw.mesh import Grid
+from dmrifw.operators import Operators
+from dmrifw.propagators import MatrixFormalism, Tape
+from dmrifw.sequences import Protocol
+from dmrifw.spaces import BrokenSpace
+from dmrifw.typing import ArrayLike, ComplexArray, FloatArray, IntArray
+
+
+class SignalModel:
+    """The forward model of one grid, tissue and protocol.
+
+    Args:
+        grid: Where magnetization lives.
+        protocol: The measurements.
+        diffusivity: um^2/ms: a scalar, a 3x3 tensor, one of either per compartment, or one of either per cell.
+        T2: ms, a scalar, one per compartment or one per cell; infinite for no relaxation.
+        density: Equilibrium density, relative: a scalar, one per compartment or one per cell.
+        exterior: "reflecting", or "permeable": exterior faces then lose magnetization at their permeability.
+        tolerance: Error in S/S0.
+        method: "matrix-formalism".
+
+    Raises:
+        InputError: A value is out of range or has the wrong shape.
+
+    Collective.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        protocol: Protocol,
+        diffusivity: ArrayLike = 2.0,
+        T2: ArrayLike = np.inf,
+        density: ArrayLike = 1.0,
+        exterior: Literal["reflecting", "permeable"] = "reflecting",
+        tolerance: float = 1e-3,
+        method: Literal["matrix-formalism"] = "matrix-formalism",
+    ) -> None:
+        if exterior not in ("reflecting", "permeable"):
+            raise InputError(f"exterior = {exterior!r}", 'choose "reflecting" or "permeable"', key="exterior")
+        if method != "matrix-formalism":
+            raise InputError(f"method = {method!r}", 'choose "matrix-formalism"', key="method")
+        if not 0 < tolerance < 1:
+            raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
+        self.grid, self.protocol, self.exterior = grid, protocol, exterior
+        self.operators = Operators(
+            BrokenSpace(grid),
+            diffusivity=_checked_diffusivity(grid, diffusivity),
+            relaxation_rate=1.0 / _checked_positive(grid, T2, "T2", "ms", infinite=True),
+            density=_checked_positive(grid, density, "density", "relative"),
+            permeable_exterior=exterior == "permeable",
+        )
+        self.propagator = MatrixFormalism(self.operators, protocol, tolerance)
+
+    def signal(self, permeability: ArrayLike, rows: ArrayLike | None = None, keep: bool = True) -> tuple[ComplexArray, Tape]:
+        """Signals of the protocol, or of some of its rows.
+
+        Args:
+            permeability: (F,) um/ms in the order of `grid.faces`, or a scalar for all faces; replicated.
+            rows: Rows of the protocol, indices or a mask; all of them by default.
+            keep: Whether `pull_back` will follow; without it less memory is used.
+
+        Returns:
+            (n,) complex signals, um^3, replicated, and the tape for `pull_back`.
+
+        Raises:
+            InputError: The permeability is negative, not finite or of the wrong length.
+            ConvergenceError: The tolerance cannot be met.
+
+        Collective.
+        """
+        return self.propagator.signal(self._checked_permeability(permeability), self._rows(rows), keep)
+
+    def pull_back(self, tape: Tape, cotangent: ComplexArray) -> FloatArray:
+        """(F,) gradient with respect to the permeability: d loss = Re sum conj(cotangent) dS. Collective."""
+        return self.propagator.pull_back(tape, np.asarray(cotangent, dtype=np.complex128))
+
+    def _rows(self, rows: ArrayLike | None) -> IntArray:
+        everything = np.arange(len(self.protocol))
+        if rows is None:
+            return everything
+        try:
+            chosen = everything[np.asarray(rows)]
+        except IndexError as error:
+            raise InputError(f"rows: {error}", f"give rows of the {len(everything)} measurements", key="rows") from error
+        if chosen.ndim != 1 or len(chosen) == 0:
+            raise InputError("no measurement is chosen", "give at least one row of the protocol", key="rows")
+        return chosen
+
+    def _checked_permeability(self, permeability: ArrayLike) -> FloatArray:
+        faces = len(self.grid.faces)
+        values = np.asarray(permeability, dtype=np.float64)
+        if values.ndim == 0:
+            values = np.full(faces, float(values))
+        if values.shape != (faces,):
+            raise InputError(
+                f"permeability has shape {values.shape}",
+                f"give ({faces},): one value per row of grid.faces, um/ms",
+                key="permeability",
+            )
+        bad = ~(np.isfinite(values) & (values >= 0))
+        if bad.any():
+            face = int(np.flatnonzero(bad)[0])
+            raise InputError(
+                f"permeability of face {face} is {values[face]:g} um/ms, {int(bad.sum())} such in all",
+                "give finite values >= 0",
+                key="permeability",
+            )
+        return values
+
+
+def _per_cell(grid: Grid, values: FloatArray, key: str, tail: tuple[int, ...]) -> FloatArray:
+    """Values for every cell from one value, one per compartment, or one per cell."""
+    if values.shape == tail:
+        return np.broadcast_to(values, (len(grid.cells), *tail)).copy()
+    if values.shape == (grid.compartment_count, *tail):
+        return values[grid.cell_tags]
+    if values.shape == (len(grid.cells), *tail):
+        return values
+    raise InputError(
+        f"{key} has shape {values.shape}",
+        f"give one value, {grid.compartment_count} (one per compartment) or {len(grid.cells)} (one per cell)",
+        key=key,
+    )
+
+
+def _checked_positive(grid: Grid, values: ArrayLike, key: str, unit: str, infinite: bool = False) -> FloatArray:
+    cells = _per_cell(grid, np.asarray(values, dtype=np.float64), key, ())
+    if not (cells > 0).all() or (np.isinf(cells).any() and not infinite):
+        raise InputError(f"{key} = {cells[~(cells > 0)][:1] if not (cells > 0).all() else 'inf'}", f"give {key} > 0 ({unit})", key=key)
+    return cells
+
+
+def _checked_diffusivity(grid: Grid, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape[-2:] != (3, 3):
+        return _checked_positive(grid, array, "diffusivity", "um^2/ms")
+    tensors = _per_cell(grid, array, "diffusivity", (3, 3))
+    symmetric = np.allclose(tensors, np.swapaxes(tensors, 1, 2), rtol=1e-10, atol=1e-12)
+    if not np.isfinite(tensors).all() or not symmetric or (np.linalg.eigvalsh(tensors) <= 0).any():
+        raise InputError(
+            "diffusivity is not a symmetric positive definite tensor",
+            "give 3x3 tensors with positive eigenvalues, um^2/ms",
+            key="diffusivity",
+        )
+    return tensors

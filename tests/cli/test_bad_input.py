@@ -1,0 +1,221 @@
+"""Every fault of a user is told in one line that names file, key, fault and cure, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dmrifw.cli.app import run
+from dmrifw.mesh import bcc_grid
+
+Refusal = Callable[..., str]
+
+FAULTS = {
+    "unknown key": ("diffusivity = 2.0", "diffusivty = 2.0", "tissue.diffusivty", "'diffusivity'"),
+    "unknown table": ("[solver]", "[sovler]", "sovler", "'solver'"),
+    "unknown key in a shape": ("radius = 15", "radus = 15", "geometry.barrier.radus", "'radius'"),
+    "unknown key in a shell": ("directions = 2", "direction = 2", "protocol.shell[0].direction", "'directions'"),
+    "unknown kind": ('kind = "grid"', 'kind = "gird"', "geometry.kind", "'grid'"),
+    "unknown shape": ('shape = "sphere"', 'shape = "cube"', "geometry.barrier.shape", "'sphere'"),
+    "text for a whole number": ("cells = 2", 'cells = "two"', "geometry.cells", "whole number"),
+    "fraction for a whole number": ("cells = 2", "cells = 2.5", "geometry.cells", "whole number"),
+    "truth value for a number": ("size = 20", "size = true", "geometry.size", "number"),
+    "no such exterior": ('"reflecting"', '"leaky"', "tissue.exterior", "'permeable'"),
+    "grid too coarse": ("cells = 2", "cells = 1", "geometry.cells", "at least 2"),
+    "shape without cells": ("radius = 15", "radius = 1", "geometry.barrier", "enlarge"),
+    "negative size": ("size = 20", "size = -20", "geometry.size", "positive"),
+    "missing delta": ("delta = 10\nDelta = 20", "Delta = 20", "protocol.shell[0].delta", "add it"),
+    "b below 0": ("b = [0, 1000]", "b = [0, -1000]", "protocol.shell[0].b", "at least 0"),
+    "b is NaN": ("b = [0, 1000]", "b = [0, nan]", "protocol.shell[0].b", "number"),
+    "empty b": ("b = [0, 1000]", "b = []", "protocol.shell[0].b", "empty"),
+    "pulses overlap": ("Delta = 60", "Delta = 6", "protocol.shell[1].Delta", "at least delta"),
+    "no directions": ("directions = 2", "directions = 0", "protocol.shell[0].directions", "at least 1"),
+    "zero direction": ("[[1, 0, 0]]", "[[0, 0, 0]]", "protocol.shell[1].directions", "non-zero"),
+    "flat direction": ("[[1, 0, 0]]", "[[1, 0]]", "protocol.shell[1].directions", "[[1, 0, 0]]"),
+    "unknown waveform": ("b = 500", 'b = 500\nwaveform = "pgs"', "protocol.shell[1].waveform", "'pgse'"),
+    "wrong dimension": ("diffusivity = 2.0", 'diffusivity = "2 um/ms"', "tissue.diffusivity", "um^2/ms"),
+    "no such unit": ("diffusivity = 2.0", 'diffusivity = "2 parsec^2/fortnght"', "tissue.diffusivity", "um^2/ms"),
+    "negative diffusivity": ("diffusivity = 2.0", "diffusivity = -2.0", "tissue.diffusivity", "positive"),
+    "asymmetric tensor": (
+        "diffusivity = 2.0",
+        "diffusivity = [[2, 1, 0], [0, 2, 0], [0, 0, 2]]",
+        "tissue.diffusivity",
+        "symmetric",
+    ),
+    "too many compartments": ("diffusivity = 2.0", "diffusivity = [2.0, 1.0]", "tissue.diffusivity", "compartment"),
+    "zero T2": ("diffusivity = 2.0", "T2 = 0", "tissue.T2", "positive"),
+    "permeability below 0": ("diffusivity = 2.0", "permeability = -1", "tissue.permeability", "at least 0"),
+    "permeability is NaN": ("diffusivity = 2.0", "permeability = nan", "tissue.permeability", "number"),
+    "permeability of wrong length": ("diffusivity = 2.0", "permeability = [1, 2]", "tissue.permeability", "120"),
+    "no tolerance": ("tolerance = 1e-3", "tolerance = 0", "solver.tolerance", "positive"),
+    "nothing says where walls are": ('barrier = { shape = "sphere", radius = 15 }', "", "geometry.barrier", "add a"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_a_bad_value_is_told_with_its_key_and_its_cure(
+    fault: tuple[str, str, str, str], text: str, refused: Refusal
+) -> None:
+    good, bad, key, cure = fault
+    assert good in text
+    line = refused(text.replace(good, bad, 1))
+    assert f"config.toml: {key}: " in line
+    assert cure in line
+
+
+@pytest.mark.parametrize(
+    ("protocol", "key", "cure"),
+    [
+        ('preset = "spinvers"', "protocol.preset", "spinverse"),
+        ('preset = "spinverse"\ndelta = 3', "protocol", "one of"),
+        ("", "protocol", "one of"),
+        ('bvals = "a"\nbvecs = "b"\ndelta = 3', "protocol.Delta", "needs"),
+        ('bvals = "a"\nbvecs = "b"\ndelta = 3\nDelta = 10', "protocol.bvals", "relative to the config"),
+    ],
+)
+def test_a_protocol_needs_one_source(protocol: str, key: str, cure: str, refused: Refusal) -> None:
+    line = refused('[geometry]\nkind = "grid"\n[protocol]\n' + protocol)
+    assert f"config.toml: {key}: " in line
+    assert cure in line
+
+
+@pytest.mark.parametrize(
+    ("bvals", "bvecs", "key", "cure"),
+    [
+        ("0 1000 1000 1000", "1 0\n0 1\n0 0", "protocol.bvecs", "4 b-values"),
+        ("1 0 0 0\n0 1 0 0\n0 0 1 0", "0 1000 1000 1000", "protocol.bvals", "bvecs"),
+        ("0 1000 x 1000", "1 0 0 0\n0 1 0 0\n0 0 1 1", "protocol.bvals", "numbers only"),
+        ("0 1000 1000 1000", "1 0 0 0\n0 1 0\n0 0 1 1", "protocol.bvecs", "equally long"),
+        ("", "1 0 0 0\n0 1 0 0\n0 0 1 1", "protocol.bvals", "no numbers"),
+        ("0 -1000 1000 1000", "1 0 0 0\n0 1 0 0\n0 0 1 1", "protocol.bvals", "b >= 0"),
+        ("0 1000 1000 1000", "1 0 0 0\n0 0 0 0\n0 0 1 1", "protocol.bvecs", "non-zero"),
+        ("0 1000 1000", "1 0 0\n0 1 0\n0 0 1", "protocol.bvecs", "told apart"),
+    ],
+    ids=["lengths", "swapped", "not numbers", "ragged", "empty", "negative", "no direction", "ambiguous"],
+)
+def test_a_gradient_table_must_fit(
+    bvals: str, bvecs: str, key: str, cure: str, tmp_path: Path, refused: Refusal
+) -> None:
+    (tmp_path / "bvals").write_text(bvals)
+    (tmp_path / "bvecs").write_text(bvecs)
+    protocol = '[protocol]\nbvals = "bvals"\nbvecs = "bvecs"\ndelta = 3\nDelta = 10\n'
+    line = refused('[geometry]\nkind = "grid"\n' + protocol)
+    assert f"config.toml: {key}: " in line
+    assert cure in line
+
+
+def test_a_syntax_error_is_told_with_its_line(text: str, refused: Refusal) -> None:
+    line = refused(text.replace("cells = 2", "cells = = 2"))
+    assert "config.toml: not TOML" in line
+    assert "line 3" in line
+
+
+@pytest.mark.parametrize("table", ["geometry", "protocol"])
+def test_a_missing_table_is_told(table: str, refused: Refusal) -> None:
+    text = {"geometry": '[protocol]\npreset = "spinverse"', "protocol": '[geometry]\nkind = "grid"'}[table]
+    assert f"config.toml: {table}: the key is missing; add a [{table}] table" in refused(text)
+
+
+def test_a_missing_config_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", str(tmp_path / "none.toml"), "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith(f"dmrifw: {tmp_path / 'none.toml'}: there is no such file; ")
+
+
+def test_a_folder_is_no_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_bad_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["simulate", "config.toml", "--outptu", "x"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+class TestMeshFile:
+    """A mesh is judged before anything is made of it."""
+
+    TEXT = (
+        '[geometry]\nkind = "file"\npath = "mesh.npz"\n[tissue]\npermeability = 1\n[protocol]\npreset = "spinverse"\n'
+    )
+
+    def test_that_is_missing(self, refused: Refusal) -> None:
+        line = refused(self.TEXT)
+        assert "config.toml: geometry.path: " in line
+        assert "mesh.npz" in line
+
+    def test_with_an_inverted_tetrahedron(self, tmp_path: Path, refused: Refusal) -> None:
+        grid = bcc_grid(2)
+        cells = grid.cells.copy()
+        cells[7] = cells[7][[1, 0, 2, 3]]
+        np.savez(tmp_path / "mesh.npz", points=grid.points, cells=cells)
+        line = refused(self.TEXT)
+        assert "mesh.npz: cells: tetrahedron 7" in line
+        assert "inverted" in line
+
+    def test_with_a_tetrahedron_twice(self, tmp_path: Path, refused: Refusal) -> None:
+        grid = bcc_grid(2)
+        np.savez(tmp_path / "mesh.npz", points=grid.points, cells=np.vstack([grid.cells, grid.cells[3]]))
+        line = refused(self.TEXT)
+        assert "mesh.npz: cells: tetrahedron 48 duplicates tetrahedron 3" in line
+
+    def test_without_cells(self, tmp_path: Path, refused: Refusal) -> None:
+        np.savez(tmp_path / "mesh.npz", points=np.zeros((4, 3)))
+        assert "mesh.npz: cells: the array is missing" in refused(self.TEXT)
+
+    def test_that_holds_pickled_objects(self, tmp_path: Path, refused: Refusal) -> None:
+        """Reading a file must never execute code."""
+        np.savez(tmp_path / "mesh.npz", points=np.array([print], dtype=object), cells=np.zeros((1, 4), dtype=int))
+        assert "mesh.npz: not an .npz of plain arrays" in refused(self.TEXT)
+
+    @pytest.mark.parametrize("suffix", ["msh", "vtu", "txt"])
+    def test_that_is_not_a_mesh(self, suffix: str, tmp_path: Path, refused: Refusal) -> None:
+        (tmp_path / f"mesh.{suffix}").write_text("no mesh at all")
+        assert f"mesh.{suffix}: cannot be read as a mesh" in refused(self.TEXT.replace("npz", suffix))
+
+
+class TestInversion:
+    """`[inversion]` and the plugins that it names."""
+
+    @pytest.mark.parametrize(
+        ("good", "bad", "key", "cure"),
+        [
+            ("[inversion]", "[inversoin]", "inversoin", "'inversion'"),
+            ("iterations = 3", "iterations = 0", "inversion.iterations", "greater than or equal to 1"),
+            ("iterations = 3", "itertions = 3", "inversion.itertions", "'iterations'"),
+            ("iterations = 3", 'optimizer = "adm"', "inversion.optimizer", "'adam'"),
+            ("iterations = 3", 'parametrization = "face"', "inversion.parametrization", "face-permeability"),
+            ('"all-at-once"', '"stagd"', "inversion.schedule", "'staged'"),
+            ('["continuity"]', '["continuty"]', "inversion.priors[0]", "'continuity'"),
+            ('["continuity"]', '["continuity", "continuity"]', "inversion.priors[1]", "once"),
+            ("iterations = 3", "[inversion.continuity]\nwieght = 2", "inversion.continuity.wieght", "'weight'"),
+            ("iterations = 3", '[inversion.continuity]\nweight = "2"', "inversion.continuity.weight", "number"),
+            ("iterations = 3", "[inversion.staged]\nwarm_up = 2", "inversion.staged", "in use are"),
+            ("iterations = 3", 'target = "none.nc"', "inversion.target", "relative to the config"),
+        ],
+    )
+    def test_is_checked_to_the_last_key(
+        self, good: str, bad: str, key: str, cure: str, inversion_text: str, refused: Refusal
+    ) -> None:
+        assert good in inversion_text
+        line = refused(inversion_text.replace(good, bad), "invert")
+        assert f"config.toml: {key}: " in line
+        assert cure in line
+
+    def test_is_needed(self, text: str, refused: Refusal) -> None:
+        assert "config.toml: inversion: the table is missing" in refused(text, "invert")
+
+    def test_needs_something_to_divide_signals_by(self, inversion_text: str, refused: Refusal) -> None:
+        """Signals are compared after division by their sequence's b = 0 signal."""
+        line = refused(inversion_text.replace("[0, 500]", "500"), "invert")
+        assert "config.toml: protocol: " in line
+        assert "b = 0" in line
+
+    def test_cannot_resume_from_nothing(self, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(["invert", str(config), "-o", str(tmp_path / "out"), "--resume"]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert "no checkpoint" in line
+        assert not (tmp_path / "out").exists()

@@ -1,0 +1,175 @@
+"""`[geometry]` and `[tissue]`: which faces are walls, and what permeability each face gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import meshio
+import numpy as np
+import pytest
+
+from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw.cli.config import parse_text
+from dmrifw.errors import InputError
+from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh.shapes import Cylinder, Sphere, Torus
+
+PROTOCOL = '[protocol]\npreset = "spinverse"\n'
+
+
+def case(text: str, folder: Path) -> Case:
+    """The case of a config that lies in a folder."""
+    return build_case(parse_text(text + PROTOCOL, folder / "config.toml"))
+
+
+class TestGrid:
+    """An ambient grid with the walls of shapes in it."""
+
+    @pytest.mark.parametrize(
+        ("table", "shape"),
+        [
+            ('{ shape = "sphere", radius = 10 }', Sphere(10)),
+            ('{ shape = "sphere", radius = 8, centre = [3, 0, "0.001 mm"] }', Sphere(8, (3, 0, 1))),
+            ('{ shape = "cylinder", radius = 10 }', Cylinder(10)),
+            ('{ shape = "cylinder", radius = 8, axis = [0, 1, -1], length = 22 }', Cylinder(8, (0, 1, -1), 22)),
+            ('{ shape = "torus", major = 10, minor = 6 }', Torus(10, 6)),
+        ],
+    )
+    def test_walls_bound_the_cells_of_the_shape(self, table: str, shape: object, tmp_path: Path) -> None:
+        found = case(f'[geometry]\nkind = "grid"\nbarrier = {table}\n', tmp_path)
+        expected = shape_barrier(bcc_grid(4), shape)
+        np.testing.assert_array_equal(found.true_barrier, expected)
+        np.testing.assert_array_equal(found.permeability, np.where(expected, 0.01, 100.0))
+
+    def test_each_shape_has_its_own_wall(self, tmp_path: Path) -> None:
+        """A sphere within a sphere: the walls are of both, not of their union, whose wall is the outer one."""
+        text = '[geometry]\nkind = "grid"\n' + "".join(
+            f'[[geometry.barrier]]\nshape = "sphere"\nradius = {radius}\n' for radius in (10, 7)
+        )
+        found, grid = case(text, tmp_path).true_barrier, bcc_grid(4)
+        assert found is not None
+        np.testing.assert_array_equal(found, shape_barrier(grid, Sphere(10)) | shape_barrier(grid, Sphere(7)))
+        assert (found & ~shape_barrier(grid, Sphere(10))).any()
+
+    def test_barriers_and_open_faces_have_the_permeability_asked_for(self, tmp_path: Path) -> None:
+        text = (
+            '[geometry]\nkind = "grid"\nbarrier = { shape = "sphere", radius = 10 }\n'
+            '[tissue]\nbarrier_permeability = "2e-6 m/s"\nopen_permeability = 50\n'
+        )
+        assert set(np.unique(case(text, tmp_path).permeability)) == {0.002, 50.0}
+
+    def test_one_permeability_is_for_all_faces(self, tmp_path: Path) -> None:
+        found = case('[geometry]\nkind = "grid"\n[tissue]\npermeability = 3\n', tmp_path)
+        np.testing.assert_array_equal(found.permeability, np.full(1296, 3.0))
+
+    def test_a_list_of_permeabilities_is_face_by_face(self, tmp_path: Path) -> None:
+        values = np.arange(120.0)
+        text = f'[geometry]\nkind = "grid"\ncells = 2\n[tissue]\npermeability = {values.tolist()}\n'
+        np.testing.assert_array_equal(case(text, tmp_path).permeability, values)
+
+    def test_without_walls_nothing_is_invented(self, tmp_path: Path) -> None:
+        found = case('[geometry]\nkind = "grid"\n', tmp_path)
+        assert found.true_barrier is None
+        assert found.permeability is None
+
+    def test_exterior_faces_are_judged_only_where_they_have_an_effect(self, tmp_path: Path) -> None:
+        grid = bcc_grid(4)
+        for exterior, judged in (("reflecting", ~grid.is_exterior), ("permeable", np.ones(1296, dtype=bool))):
+            text = f'[geometry]\nkind = "grid"\n[tissue]\nexterior = "{exterior}"\n'
+            np.testing.assert_array_equal(case(text, tmp_path).judged_faces, judged)
+
+
+class TestFile:
+    """A mesh file whose cell tags are compartments."""
+
+    @pytest.fixture
+    def tags(self) -> np.ndarray:
+        """Physical tags 5, 7 and 9: left, middle and right third along x."""
+        grid = bcc_grid(4)
+        x = grid.points[grid.cells].mean(axis=1)[:, 0]
+        return np.array([5, 7, 9])[np.digitize(x, [-4.0, 4.0])]
+
+    @pytest.fixture(params=["npz", "msh", "vtu", "xdmf"])
+    def mesh(self, request: pytest.FixtureRequest, tags: np.ndarray, tmp_path: Path) -> str:
+        """The name of a file with that grid in it."""
+        grid, name = bcc_grid(4), f"mesh.{request.param}"
+        if request.param == "npz":
+            np.savez(tmp_path / name, points=grid.points, cells=grid.cells, cell_tags=tags)
+        else:
+            data = {"gmsh:physical": [tags], "gmsh:geometrical": [tags]}
+            content = meshio.Mesh(grid.points, [("tetra", grid.cells)], cell_data=data)
+            content.write(tmp_path / name, **({"file_format": "gmsh22"} if request.param == "msh" else {}))
+        return name
+
+    def test_is_read_with_its_compartments(self, mesh: str, tags: np.ndarray, tmp_path: Path) -> None:
+        found = case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n', tmp_path)
+        grid = bcc_grid(4)
+        np.testing.assert_allclose(found.grid.points, grid.points, atol=1e-12)
+        np.testing.assert_array_equal(found.grid.cells, grid.cells)
+        np.testing.assert_array_equal(found.grid.cell_tags, np.searchsorted([5, 7, 9], tags))
+
+    def test_walls_are_where_compartments_meet(self, mesh: str, tags: np.ndarray, tmp_path: Path) -> None:
+        found = case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n', tmp_path)
+        grid = bcc_grid(4)
+        meeting = (tags[grid.face_cells[:, 0]] != tags[grid.face_cells[:, 1]]) & ~grid.is_exterior
+        np.testing.assert_array_equal(found.true_barrier, meeting)
+
+    def test_permeabilities_are_interface_by_interface(self, mesh: str, tags: np.ndarray, tmp_path: Path) -> None:
+        """Left-middle, then middle-right; left and right do not touch. Other faces are open."""
+        found = case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n[tissue]\npermeability = [0.5, 0.25]\n', tmp_path)
+        grid = bcc_grid(4)
+        sides = np.sort(tags[grid.face_cells], axis=1)
+        inside = ~grid.is_exterior
+        assert found.permeability is not None
+        assert (found.permeability[inside & (sides == [5, 7]).all(axis=1)] == 0.5).all()
+        assert (found.permeability[inside & (sides == [7, 9]).all(axis=1)] == 0.25).all()
+        assert (found.permeability[~inside | (sides[:, 0] == sides[:, 1])] == 100).all()
+
+    def test_one_permeability_is_for_all_interfaces(self, mesh: str, tmp_path: Path) -> None:
+        found = case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n[tissue]\npermeability = 0.5\n', tmp_path)
+        np.testing.assert_array_equal(found.permeability, np.where(found.true_barrier, 0.5, 100.0))
+
+    def test_properties_are_compartment_by_compartment(self, mesh: str, tmp_path: Path) -> None:
+        tissue = "[tissue]\ndiffusivity = [1, [[2, 0, 0], [0, 1, 0], [0, 0, 1]], 3]\nT2 = [50, inf, 80]\n"
+        found = case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n{tissue}', tmp_path)
+        assert mean_diffusivity(found.config.tissue) == 3
+        with pytest.raises(InputError, match="2 values for 3 compartments"):
+            case(f'[geometry]\nkind = "file"\npath = "{mesh}"\n[tissue]\nT2 = [50, 80]\n', tmp_path)
+
+    def test_made_by_gmsh_has_its_physical_volumes(self, tmp_path: Path) -> None:
+        """Two boxes of 10 x 10 x 5 um that share a face; physical volume 3 is the lower one."""
+        gmsh = pytest.importorskip("gmsh")
+        gmsh.initialize(interruptible=False)
+        try:
+            gmsh.option.setNumber("General.Terminal", 0)
+            lower, upper = gmsh.model.occ.addBox(0, 0, 0, 10, 10, 5), gmsh.model.occ.addBox(0, 0, 5, 10, 10, 5)
+            gmsh.model.occ.fragment([(3, lower)], [(3, upper)])
+            gmsh.model.occ.synchronize()
+            gmsh.model.addPhysicalGroup(3, [lower], 3)
+            gmsh.model.addPhysicalGroup(3, [upper], 8)
+            gmsh.option.setNumber("Mesh.MeshSizeMax", 5)
+            gmsh.model.mesh.generate(3)
+            gmsh.write(str(tmp_path / "boxes.msh"))
+        finally:
+            gmsh.finalize()
+        found = case('[geometry]\nkind = "file"\npath = "boxes.msh"\n', tmp_path)
+        below = found.grid.points[found.grid.cells].mean(axis=1)[:, 2] < 5
+        np.testing.assert_array_equal(found.grid.cell_tags, np.where(below, 0, 1))
+        assert found.grid.face_areas[found.true_barrier].sum() == pytest.approx(100)
+
+    def test_without_tetrahedra_is_refused(self, tmp_path: Path) -> None:
+        grid = bcc_grid(2)
+        meshio.Mesh(grid.points, [("triangle", grid.faces)]).write(tmp_path / "surface.vtu")
+        with pytest.raises(InputError, match=r"surface\.vtu: no linear tetrahedra, only triangle"):
+            case('[geometry]\nkind = "file"\npath = "surface.vtu"\n', tmp_path)
+
+
+def test_the_smallest_wall_spacing_is_the_smallest_height_of_a_cell() -> None:
+    """A corner tetrahedron with legs 1, 2 and 3: its largest face is the oblique one, 3.5 um^2, its volume 1 um^3."""
+    grid = from_arrays([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], [[0, 1, 2, 3]])
+    assert smallest_wall_spacing(grid) == pytest.approx(3 * 1 / 3.5)
+
+
+def test_the_diffusion_length_follows_the_mean_of_a_tensor() -> None:
+    text = '[geometry]\nkind = "grid"\n[tissue]\ndiffusivity = [[3, 0, 0], [0, 2, 0], [0, 0, 1]]\n'
+    assert mean_diffusivity(parse_text(text + PROTOCOL, Path("config.toml")).tissue) == pytest.approx(2)

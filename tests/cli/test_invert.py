@@ -1,0 +1,217 @@
+"""`dmrifw invert`: what it leaves behind, where its target comes from, and how it goes on after an end it did not choose."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import meshio
+import numpy as np
+import pytest
+import torch
+import xarray
+
+from dmrifw import hookspecs, plugins
+from dmrifw.cli import invert as invert_module
+from dmrifw.cli.app import run
+
+FILES = ["checkpoint.h5", "config.toml", "fields.vtu", "history.csv", "interface.ply", "metrics.json", "recovery.png"]
+METRICS = """loss_initial loss_final iterations wall_seconds signal_relative_error barrier_recall barrier_precision
+chamfer_um open_edge_fraction branch_edge_fraction bad_edge_fraction""".split()
+
+
+@pytest.fixture(scope="module")
+def finished(inversion_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished inversion, made once."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "source.toml").write_text(inversion_text)
+    assert run(["invert", str(folder / "source.toml"), "-o", str(folder / "out")]) == 0
+    return folder / "out"
+
+
+class _Killer:
+    """A prior that costs nothing, and sends its own process a signal at the second iteration of a first run."""
+
+    def __init__(self, setting: object, *, sent: str = "", number: int = 0) -> None:
+        self.sent, self.number = Path(sent), number
+
+    def __call__(self, fields: dict[str, torch.Tensor], iteration: int) -> torch.Tensor:
+        if iteration == 1 and self.number and not self.sent.exists():
+            self.sent.touch()
+            os.kill(os.getpid(), self.number)
+        return 0.0 * fields["permeability"].sum()
+
+
+class _KillerPlugin:
+    @hookspecs.hookimpl
+    def dmrifw_priors(self) -> dict[str, type[_Killer]]:
+        return {"killer": _Killer}
+
+
+@pytest.fixture
+def killer() -> Iterator[None]:
+    """The plugin of a prior that kills."""
+    plugins.register(_KillerPlugin(), "killer")
+    yield
+    plugins.unregister("killer")
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss of every iteration."""
+    with open(folder / "history.csv", newline="") as stream:
+        return [float(row["loss"]) for row in csv.DictReader(stream)]
+
+
+def test_every_result_is_there(finished: Path) -> None:
+    assert sorted(file.name for file in finished.iterdir()) == sorted([*FILES, "result.nc"])
+    assert (finished / "recovery.png").read_bytes().startswith(b"\x89PNG")
+    assert len(meshio.read(finished / "fields.vtu").points)
+
+
+def test_metrics_hold_what_other_tools_read(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert set(METRICS) <= set(metrics)
+    assert metrics["iterations"] == 3
+    assert metrics["loss_initial"] == losses(finished)[0]
+    assert metrics["loss_final"] == losses(finished)[-1]
+
+
+def test_the_history_has_a_row_for_each_iteration(finished: Path) -> None:
+    assert len(losses(finished)) == 3
+    header = (finished / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"iteration", "loss", "data_loss", "prior_continuity", "barrier_recall", "barrier_precision"} <= set(header)
+
+
+def test_the_recovered_permeability_gives_the_signals_beside_it(finished: Path) -> None:
+    """result.nc holds the grid, the permeability and its signals: they must belong together."""
+    from dmrifw import Protocol
+    from dmrifw.mesh import from_arrays
+    from dmrifw.simulator import SignalModel
+
+    with xarray.open_dataset(finished / "result.nc", engine="h5netcdf") as result:
+        grid = from_arrays(result["points"].values, result["cells"].values)
+        np.testing.assert_array_equal(grid.faces, result["faces"])
+        assert result["permeability"].units == "um/ms"
+        first = result.isel(measurement=result["sequence"].values == 0)
+        directions = np.column_stack([first["gx"], first["gy"], first["gz"]])
+        protocol = Protocol.pgse(first["bval"].values, directions, 10, 20)
+        signal, _ = SignalModel(grid, protocol).signal(result["permeability"].values, keep=False)
+        np.testing.assert_allclose(np.abs(signal), np.abs(first["signal_re"]), rtol=2e-3)
+        assert result["true_barrier"].sum() == 48  # all 48 cells lie in the shape, which have 48 exterior faces
+
+
+@pytest.mark.parametrize("name", ["signal.nc", "signal.csv"])
+def test_a_target_file_means_the_same_as_the_truth_it_was_made_from(
+    name: str, finished: Path, inversion_text: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "config.toml"
+    source.write_text(inversion_text + f'target = "signals/{name}"\n')
+    shutil.copy(finished / "config.toml", tmp_path / "simulate.toml")
+    assert run(["simulate", str(tmp_path / "simulate.toml"), "-o", str(tmp_path / "signals")]) == 0
+    assert run(["invert", str(source), "-o", str(tmp_path / "out")]) == 0
+    np.testing.assert_allclose(losses(tmp_path / "out"), losses(finished), rtol=1e-6)
+
+
+def test_a_target_needs_no_truth(finished: Path, inversion_text: str, tmp_path: Path) -> None:
+    """Without a barrier in the config there is nothing to compare with, and no metric pretends otherwise."""
+    shutil.copy(finished / "result.nc", tmp_path / "measured.nc")
+    text = inversion_text.replace('barrier = { shape = "sphere", radius = 15 }', "") + 'target = "measured.nc"\n'
+    (tmp_path / "config.toml").write_text(text)
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "signal_relative_error" in metrics
+    assert not any(name.startswith(("barrier", "chamfer")) for name in metrics)
+    assert not (tmp_path / "out" / "recovery.png").exists()
+
+
+def test_results_are_refused_unless_forced_and_then_leave_nothing_old(
+    finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "out")
+    (folder / "notes.txt").write_text("mine")
+    source = tmp_path / "config.toml"
+    source.write_text(inversion_text.replace("iterations = 3", "iterations = 2"))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run(["invert", str(source), "-o", str(folder)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run(["invert", str(source), "-o", str(folder), "--force"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["iterations"] == 2
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_inversion_goes_on_where_it_stood(
+    number: int, killer: None, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 130 with a checkpoint; resumed, the losses are those of a run that nobody interrupted."""
+    source, folder = tmp_path / "config.toml", tmp_path / "out"
+    text = inversion_text.replace('["continuity"]', '["continuity", "killer"]')
+    source.write_text(text + f'[inversion.killer]\nsent = "{tmp_path / "sent"}"\nnumber = {int(number)}\n')
+    assert run(["invert", str(source), "-o", str(folder)]) == 130
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "--resume" in printed
+    assert (folder / "checkpoint.h5").exists()
+    assert not (folder / "metrics.json").exists()
+    assert len(losses(folder)) == 2
+
+    assert run(["invert", str(source), "-o", str(folder)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run(["invert", str(source), "-o", str(folder), "--resume"]) == 0
+    assert run(["invert", str(source), "-o", str(tmp_path / "whole")]) == 0
+    np.testing.assert_allclose(losses(folder), losses(tmp_path / "whole"), rtol=1e-8)
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*FILES, "result.nc"])
+
+
+def test_a_killed_inversion_goes_on_from_its_last_checkpoint(inversion_text: str, tmp_path: Path) -> None:
+    """kill -9 leaves no time for anything: the checkpoint of the iteration before is all there is."""
+    source, folder = tmp_path / "config.toml", tmp_path / "out"
+    text = inversion_text.replace('["continuity"]', '["continuity", "killer"]')
+    source.write_text(text + f'[inversion.killer]\nsent = "{tmp_path / "sent"}"\nnumber = {int(signal.SIGKILL)}\n')
+    program = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import test_invert as here; "
+        "here.plugins.register(here._KillerPlugin(), 'killer'); here.invert_module.CHECKPOINT_SECONDS = 0.0; "
+        "sys.exit(here.run())"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), "invert", str(source), "-o", str(folder)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert run(["invert", str(_without_killer(source)), "-o", str(tmp_path / "whole")]) == 0
+    np.testing.assert_allclose(losses(folder), losses(tmp_path / "whole"), rtol=1e-8)
+
+
+def _without_killer(source: Path) -> Path:
+    calm = source.with_name("calm.toml")
+    calm.write_text(source.read_text().replace(', "killer"', "").split("[inversion.killer]")[0])
+    return calm
+
+
+def test_a_checkpoint_of_another_config_is_refused(
+    finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "out")
+    source = tmp_path / "config.toml"
+    source.write_text(inversion_text.replace("iterations = 3", "iterations = 4"))
+    assert run(["invert", str(source), "-o", str(folder), "--resume"]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "checkpoint.h5: this checkpoint was made with another config" in line
+
+
+def test_a_damaged_checkpoint_is_refused(
+    finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "out")
+    (folder / "checkpoint.h5").write_bytes((folder / "checkpoint.h5").read_bytes()[:-100])
+    (tmp_path / "config.toml").write_text(inversion_text)
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(folder), "--resume"]) == 2
+    assert "checkpoint.h5: the checkpoint is damaged" in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""The geometric priors agree with their formulas, written out face by face, and prefer what they are meant to."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from dmrifw_interface_priors import (
+    Binarization,
+    Continuity,
+    EdgeCoherence,
+    FacePrior,
+    HardManifold,
+    Neighbourhood,
+    SoftManifold,
+)
+
+from dmrifw.errors import InputError
+from dmrifw.mesh import bcc_grid, shape_barrier
+from dmrifw.mesh.shapes import Sphere
+from dmrifw.parametrizations import Setting
+from dmrifw.testing import check_prior, example_fields, example_setting
+
+EXTERIORS = ["reflecting", "permeable"]
+PRIORS = [Binarization, Continuity, EdgeCoherence, HardManifold, SoftManifold]
+FULL = {"ramp": (0, 0)}
+
+
+def faces_by_edge(setting: Setting) -> dict[tuple[int, int], list[int]]:
+    """The faces that carry permeability at each edge, by plain loops."""
+    table: dict[tuple[int, int], list[int]] = {}
+    for number, (a, b, c) in enumerate(setting.grid.faces):
+        if setting.exterior == "permeable" or not setting.grid.is_exterior[number]:
+            for edge in ((a, b), (a, c), (b, c)):
+                table.setdefault(edge, []).append(number)
+    return table
+
+
+def closing_edges(setting: Setting) -> list[list[int]]:
+    """The faces at each edge where a wall must close: not where it may end on a reflecting exterior."""
+    outside = {
+        edge
+        for a, b, c in setting.grid.faces[setting.grid.is_exterior]
+        for edge in ((a, b), (a, c), (b, c))
+        if setting.exterior == "reflecting"
+    }
+    return [faces for edge, faces in faces_by_edge(setting).items() if len(faces) >= 2 and edge not in outside]
+
+
+def decades(kappa: torch.Tensor) -> tuple[list[float], list[float]]:
+    """The x and p of each face: 1 um/ms is 1e-3 um/us."""
+    x = [math.log10(value / 1000.0) for value in kappa.tolist()]
+    return x, [1.0 / (1.0 + math.exp((3.0 + value) / 0.5)) for value in x]
+
+
+@pytest.mark.parametrize("exterior", EXTERIORS)
+@pytest.mark.parametrize("prior", PRIORS)
+def test_they_conform(prior: Callable[..., FacePrior], exterior: str) -> None:
+    setting = example_setting(exterior)
+    # Continuity and edge coherence hold their weights constant, so that walls do not vanish to please the weights.
+    check_prior(prior(setting), exact_gradient=prior not in (Continuity, EdgeCoherence))
+
+
+@pytest.mark.parametrize("exterior", EXTERIORS)
+def test_pairs_are_all_pairs_of_faces_that_share_an_edge(exterior: str) -> None:
+    setting = example_setting(exterior)
+    expected = {pair for faces in faces_by_edge(setting).values() for pair in itertools.combinations(sorted(faces), 2)}
+    there = Neighbourhood.of(setting)
+    pairs = {tuple(sorted(pair)) for pair in there.faces[there.pairs].tolist()}
+    assert pairs == expected
+    assert len(there.pairs) == len(expected)
+
+
+@pytest.mark.parametrize("exterior", EXTERIORS)
+def test_continuity_is_the_mean_over_pairs(exterior: str) -> None:
+    """All differences stay below 5 decades, where the Huber function is d^2 / 2."""
+    setting = example_setting(exterior)
+    fields = example_fields(setting)
+    x, p = decades(fields["permeability"])
+    pairs = [pair for faces in faces_by_edge(setting).values() for pair in itertools.combinations(faces, 2)]
+    expected = np.mean([(1 - abs(p[i] - p[j])) * (x[i] - x[j]) ** 2 / 2 for i, j in pairs])
+    assert Continuity(setting, weight=3.0)(fields, 0).item() == pytest.approx(3.0 * expected, rel=1e-12)
+
+
+def test_the_weight_of_a_pair_is_held_constant() -> None:
+    """With w constant, the slope of w (x_i - x_j)^2 / 2 in x_i is w (x_i - x_j)."""
+    setting = example_setting("permeable")
+    fields = example_fields(setting)
+    x, p = decades(fields["permeability"])
+    pairs = [pair for faces in faces_by_edge(setting).values() for pair in itertools.combinations(faces, 2)]
+    expected = np.zeros(len(x))
+    for i, j in pairs:
+        slope = (1 - abs(p[i] - p[j])) * (x[i] - x[j]) / len(pairs)
+        expected[i] += slope
+        expected[j] -= slope
+    logarithm = fields["permeability"].log10().requires_grad_()
+    Continuity(setting, weight=1.0)({"permeability": 10.0**logarithm}, 0).backward()
+    assert logarithm.grad is not None
+    np.testing.assert_allclose(logarithm.grad.numpy(), expected, rtol=1e-9, atol=1e-15)
+
+
+def test_a_step_from_wall_to_open_costs_less_than_one_of_equal_height_among_open_faces() -> None:
+    setting = example_setting("permeable")
+    half = torch.arange(len(setting.grid.faces)) % 2 == 0
+
+    def cost(low: float, high: float) -> float:
+        kappa = torch.where(half, low, high).to(torch.float64)
+        return Continuity(setting)({"permeability": kappa}, 0).item()
+
+    assert cost(0.01, 100.0) < cost(10.0, 100_000.0)
+    assert cost(5.0, 5.0) == 0.0
+
+
+@pytest.mark.parametrize("exterior", EXTERIORS)
+def test_manifold_priors_are_the_mean_over_edges(exterior: str) -> None:
+    setting = example_setting(exterior)
+    fields = example_fields(setting)
+    _, p = decades(fields["permeability"])
+    soft, hard, t = [], [], 0.1
+    for faces in closing_edges(setting):
+        k = sum(p[face] for face in faces)
+        soft.append(-t * math.log(math.exp(-(k**2) / t) + math.exp(-((k - 2) ** 2) / t)) / len(faces))
+        hard.append((k * (2 - k)) ** 2)
+    assert SoftManifold(setting, weight=1.0, **FULL)(fields, 0).item() == pytest.approx(np.mean(soft), rel=1e-12)
+    assert HardManifold(setting, weight=1.0, **FULL)(fields, 0).item() == pytest.approx(np.mean(hard), rel=1e-12)
+
+
+def test_edge_coherence_and_binarization_follow_their_formulas() -> None:
+    setting = example_setting("permeable")
+    fields = example_fields(setting)
+    _, p = decades(fields["permeability"])
+    pairs = [pair for faces in faces_by_edge(setting).values() for pair in itertools.combinations(faces, 2)]
+    coherence = np.mean([((1 - abs(p[i] - p[j])) * (p[i] - p[j])) ** 2 for i, j in pairs])
+    decided = np.mean([one * (1 - one) for one in p])
+    assert EdgeCoherence(setting, weight=1.0)(fields, 0).item() == pytest.approx(coherence, rel=1e-12)
+    assert Binarization(setting, weight=1.0, **FULL)(fields, 0).item() == pytest.approx(decided, rel=1e-12)
+
+
+@pytest.mark.parametrize("prior", [SoftManifold, HardManifold])
+def test_a_closed_sphere_costs_less_than_one_with_a_hole(prior: Callable[..., FacePrior]) -> None:
+    """A hole leaves edges with one wall: neither none nor two."""
+    grid = bcc_grid()
+    setting = Setting(grid, example_setting().protocol)
+    wall = torch.from_numpy(shape_barrier(grid, Sphere(10.0)))
+    penalty = prior(setting, **FULL)
+
+    def cost(is_wall: torch.Tensor) -> float:
+        return penalty({"permeability": torch.where(is_wall, 0.01, 100.0).to(torch.float64)}, 0).item()
+
+    holed = wall.clone()
+    holed[wall.nonzero()[0]] = False
+    assert cost(wall) < cost(holed)
+
+
+def test_a_wall_may_end_on_a_reflecting_exterior() -> None:
+    """The faces of the middle plane cut the box in two; with p near 0 or 1 no edge inside is open."""
+    grid = bcc_grid(cells=2)
+    setting = Setting(grid, example_setting().protocol)
+    left = np.zeros(len(grid.cells), dtype=bool)
+    left[grid.points[grid.cells].mean(axis=1)[:, 2] < 0] = True
+    wall = torch.from_numpy(grid.boundary_faces(left) & ~grid.is_exterior)
+    kappa = torch.where(wall, 1e-9, 1e9).to(torch.float64)
+    assert SoftManifold(setting, **FULL)({"permeability": kappa}, 0).item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_exterior_faces_take_part_only_if_the_exterior_is_permeable(prior: Callable[..., FacePrior]) -> None:
+    for exterior in EXTERIORS:
+        setting = example_setting(exterior)
+        kappa = example_fields(setting)["permeability"].requires_grad_()
+        prior(setting)({"permeability": kappa}, 1000).backward()
+        assert kappa.grad is not None
+        outside = kappa.grad[torch.from_numpy(setting.grid.is_exterior)]
+        assert bool((outside != 0).any()) == (exterior == "permeable")
+
+
+def test_weights_ramp_linearly() -> None:
+    setting = example_setting(iterations=100)
+    assert [SoftManifold(setting).weight_at(at) for at in (0, 50, 100, 500)] == [0.0, 1.0, 2.0, 2.0]
+    assert [Continuity(setting).weight_at(at) for at in (0, 99)] == [2.0, 2.0]
+    late = Continuity(setting, weight=4.0, ramp=(10, 30))
+    assert [late.weight_at(at) for at in (0, 10, 20, 30)] == [0.0, 0.0, 2.0, 4.0]
+    rising = Binarization(setting)
+    assert [rising.weight_at(at) for at in (0, 50, 100)] == pytest.approx([0.05, 0.775, 1.5])
+
+
+def test_a_ramp_that_runs_backwards_is_refused() -> None:
+    with pytest.raises(InputError, match="ramp"):
+        Continuity(example_setting(), ramp=(20, 10))

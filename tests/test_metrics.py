@@ -1,0 +1,234 @@
+"""Metrics of recovered barriers, on cases whose values follow from counting or geometry."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmrifw.errors import InputError
+from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh.shapes import Cylinder, Sphere
+from dmrifw.metrics import barrier_metrics, barrier_scores, chamfer_distance, edge_fractions, reflected_faces
+
+STEP = 80 / 12
+
+
+@pytest.fixture(scope="module")
+def grid():
+    return bcc_grid()
+
+
+@pytest.fixture(scope="module")
+def sphere(grid):
+    return shape_barrier(grid, Sphere(10.0))
+
+
+@pytest.fixture(scope="module")
+def slabs():
+    """A 2 x 2 x 2 box of unit cubes, each split into six tetrahedra in the same way (Kuhn), so that planes match."""
+    corners = np.stack(np.meshgrid(*[np.arange(3.0)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    number = np.arange(27).reshape(3, 3, 3)
+    cells = []
+    for order in ([0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2]):
+        at = np.zeros((4, 3), dtype=int)
+        at[1:] = np.cumsum(np.eye(3, dtype=int)[order], axis=0)
+        path = np.stack([number[i : i + 2, j : j + 2, k : k + 2] for i, j, k in at], axis=-1).reshape(-1, 4)
+        cells.append(path if np.linalg.det(np.eye(3)[order]) > 0 else path[:, [1, 0, 2, 3]])
+    return from_arrays(corners, np.concatenate(cells))
+
+
+def permeability(barrier):
+    """Barriers at 0.01 um/ms, all else at 100."""
+    return np.where(barrier, 0.01, 100.0)
+
+
+def in_plane(grid, x):
+    return (grid.points[grid.faces][:, :, 0] == x).all(axis=1)
+
+
+def around_one_edge(grid):
+    """The faces at an edge that lies inside the grid."""
+    touches_exterior = np.zeros(len(grid.edges), dtype=bool)
+    touches_exterior[grid.face_edges[grid.is_exterior]] = True
+    edge = np.flatnonzero(~touches_exterior)[0]
+    return np.flatnonzero((grid.face_edges == edge).any(axis=1))
+
+
+def mask_of(grid, faces):
+    return np.isin(np.arange(len(grid.faces)), faces)
+
+
+def test_perfect_recovery(grid, sphere):
+    """The truth compared with itself: everything found, nothing false, no distance, a closed surface."""
+    values = barrier_metrics(grid, permeability(sphere), sphere)
+    for key in ("barrier_recall", "barrier_precision", "barrier_f1", "open_recall"):
+        assert values[key] == 1.0
+    for key in ("chamfer_um", "chamfer_plain_um", "open_edge_fraction", "branch_edge_fraction", "bad_edge_fraction"):
+        assert values[key] == 0.0
+
+
+def test_shares_by_counting(grid, sphere):
+    """Of 48 true faces 12 are lost and 4 false ones added: recall 36/48, precision 36/40, F1 72/88."""
+    recovered = sphere.copy()
+    recovered[np.flatnonzero(sphere)[:12]] = False
+    recovered[np.flatnonzero(~sphere)[:4]] = True
+    values = barrier_metrics(grid, permeability(recovered), sphere)
+    assert values["barrier_recall"] == pytest.approx(36 / 48)
+    assert values["barrier_precision"] == pytest.approx(36 / 40)
+    assert values["barrier_f1"] == pytest.approx(72 / 88)
+    assert values["open_recall"] == pytest.approx((1248 - 4) / 1248)
+
+
+def test_threshold_is_exclusive(grid, sphere):
+    """Spinverse: kappa < 1e-3 um/us = 1 um/ms is a barrier, so the uniform start at exactly 1 has none."""
+    uniform = np.full(len(grid.faces), 1.0)
+    assert barrier_metrics(grid, uniform, sphere)["barrier_recall"] == 0.0
+    assert barrier_metrics(grid, np.nextafter(uniform, 0), sphere)["barrier_recall"] == 1.0
+    assert barrier_metrics(grid, uniform, sphere, threshold=2.0)["barrier_recall"] == 1.0
+
+
+def test_faces_that_take_no_part_do_not_count(grid):
+    """A cylinder through the grid has 96 barrier faces, 16 of them exterior: only 80 matter where it reflects."""
+    truth = shape_barrier(grid, Cylinder(10.0))
+    inside_only = permeability(truth & ~grid.is_exterior)
+    assert barrier_metrics(grid, inside_only, truth)["barrier_recall"] == pytest.approx(80 / 96)
+    values = barrier_metrics(grid, inside_only, truth, faces=~grid.is_exterior)
+    assert values["barrier_recall"] == values["barrier_precision"] == values["open_recall"] == 1.0
+
+
+def test_nothing_recovered(grid, sphere):
+    """Shares are 0, values of a surface that is not there are None, and all of it is valid JSON."""
+    values = barrier_metrics(grid, np.full(len(grid.faces), 100.0), sphere)
+    assert values["barrier_recall"] == values["barrier_precision"] == values["barrier_f1"] == 0.0
+    assert values["open_recall"] == 1.0
+    for key in ("chamfer_um", "chamfer_um_symmetric", "open_edge_fraction", "bad_edge_fraction"):
+        assert values[key] is None
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+
+
+def test_values_are_plain_floats(grid, sphere):
+    """NumPy scalars would not go into JSON."""
+    assert {type(value) for value in barrier_metrics(grid, permeability(sphere), sphere).values()} == {float}
+
+
+def test_chamfer_of_parallel_planes(slabs):
+    """Two equal planes 2 um apart: every point is 2 um from the other plane, and they coincide when centred."""
+    left, right = in_plane(slabs, 0.0), in_plane(slabs, 2.0)
+    assert left.sum() == right.sum() == 8
+    assert chamfer_distance(slabs, left, right, centred=False) == pytest.approx(2.0, rel=1e-12)
+    assert chamfer_distance(slabs, left, right) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_chamfer_is_the_mean_of_both_ways(slabs):
+    """One plane against itself and one 2 um away: 0 one way, 2 for half of the area the other way, mean 1/2."""
+    left, both = in_plane(slabs, 0.0), in_plane(slabs, 0.0) | in_plane(slabs, 2.0)
+    assert chamfer_distance(slabs, left, both, centred=False) == pytest.approx(0.5, rel=1e-12)
+    assert chamfer_distance(slabs, both, left, centred=False) == pytest.approx(0.5, rel=1e-12)
+
+
+def test_chamfer_ignores_place_when_centred(grid, sphere):
+    """A sphere shifted by one lattice step has the same shape; as it lies, it is at most the shift away."""
+    small = shape_barrier(grid, Sphere(8.0, (-STEP / 2, 0.0, 0.0)))
+    shifted = shape_barrier(grid, Sphere(8.0, (STEP / 2, 0.0, 0.0)))
+    values = barrier_metrics(grid, permeability(shifted), small)
+    assert values["chamfer_um"] == pytest.approx(0.0, abs=1e-9)
+    assert 0.1 * STEP < values["chamfer_plain_um"] <= STEP
+
+
+def test_edges_by_counting(grid):
+    """1 face: 3 open edges. 2 at an edge: 4 open, 1 closed. 3 at an edge: 6 open, 1 branch."""
+    faces = around_one_edge(grid)
+    expected = {1: (1.0, 0.0, 1.0), 2: (4 / 5, 0.0, 4 / 5), 3: (6 / 7, 1 / 7, 1.0)}
+    for count, (opened, branch, bad) in expected.items():
+        values = edge_fractions(grid, mask_of(grid, faces[:count]))
+        assert values["open_edge_fraction"] == pytest.approx(opened)
+        assert values["branch_edge_fraction"] == pytest.approx(branch)
+        assert values["bad_edge_fraction"] == pytest.approx(bad)
+
+
+def test_a_wall_may_end_on_a_reflecting_exterior(grid):
+    """A tube through the grid has no open edge where the exterior reflects, and two open rims where it is permeable."""
+    tube = shape_barrier(grid, Cylinder(10.0)) & ~grid.is_exterior
+    assert edge_fractions(grid, tube, ~grid.is_exterior)["bad_edge_fraction"] == 0.0
+    assert edge_fractions(grid, tube)["open_edge_fraction"] > 0.0
+
+
+def test_reflection_maps_faces_to_their_mirror_images(grid):
+    """The lattice is its own image under x -> -x, and reflecting twice changes nothing."""
+    mirror = reflected_faces(grid)
+    middles = grid.points[grid.faces].mean(axis=1)
+    np.testing.assert_allclose(middles[mirror], -middles, atol=1e-12)
+    np.testing.assert_array_equal(mirror[mirror], np.arange(len(grid.faces)))
+
+
+def test_a_mirror_image_is_told_from_a_miss(grid):
+    """|S| is the same for a shape and its point reflection, so a recovered mirror image counts as right up to that."""
+    centre = np.array([4.0, 3.0, 2.0])
+    truth = shape_barrier(grid, Sphere(8.0, tuple(centre)))
+    image = shape_barrier(grid, Sphere(8.0, tuple(-centre)))
+    values = barrier_metrics(grid, permeability(image), truth, faces=~grid.is_exterior)
+    assert values["barrier_recall"] == values["barrier_f1"] == 0.0
+    assert values["barrier_recall_reflected"] == values["barrier_precision_reflected"] == 1.0
+    assert values["barrier_f1_reflected"] == values["barrier_f1_symmetric"] == 1.0
+    assert values["chamfer_um"] > 0.0
+    assert values["chamfer_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_reflecting_the_recovery_swaps_the_two_views(seed):
+    """Reflecting what was recovered is the same as reflecting the truth, and leaves the symmetric values alone."""
+    grid = bcc_grid(2)
+    mirror = reflected_faces(grid)
+    truth, recovered = np.random.default_rng(seed).random((2, len(grid.faces))) < 0.3
+    one = barrier_metrics(grid, permeability(recovered), truth)
+    other = barrier_metrics(grid, permeability(recovered[mirror]), truth)
+    for key in ("barrier_recall", "barrier_precision", "barrier_f1", "chamfer_um"):
+        assert one[key] == pytest.approx(other[f"{key}_reflected"], abs=1e-9)
+    assert one["barrier_f1_symmetric"] == pytest.approx(other["barrier_f1_symmetric"])
+    assert one["bad_edge_fraction"] == pytest.approx(other["bad_edge_fraction"])
+
+
+def test_a_lopsided_grid_has_no_reflection(grid):
+    """Without its first cells the lattice is not its own image: the reflected values do not exist."""
+    lopsided = from_arrays(grid.points, grid.cells[40:])
+    assert reflected_faces(lopsided) is None
+    truth = shape_barrier(lopsided, Sphere(10.0))
+    values = barrier_metrics(lopsided, permeability(truth), truth)
+    assert values["barrier_recall_reflected"] is None
+    assert values["chamfer_um_reflected"] is None
+    assert values["barrier_f1_symmetric"] == values["barrier_f1"] == 1.0
+
+
+def test_a_shifted_grid_is_reflected_about_its_own_centre(grid):
+    """Where the origin lies is a convention, the signal's magnitude does not depend on it."""
+    moved = from_arrays(grid.points + np.array([5.0, -3.0, 100.0]), grid.cells)
+    np.testing.assert_array_equal(reflected_faces(moved), reflected_faces(grid))
+
+
+def test_scores_agree_with_the_full_metrics(grid, sphere):
+    """The cheap scores of every iteration are the ones of the final report."""
+    recovered = sphere ^ (np.random.default_rng(0).random(len(sphere)) < 0.05)
+    full = barrier_metrics(grid, permeability(recovered), sphere)
+    for key, value in barrier_scores(recovered, sphere).items():
+        assert full[key] == value
+
+
+@pytest.mark.parametrize("argument", ["permeability", "truth", "faces"])
+def test_wrong_lengths_are_refused(grid, sphere, argument):
+    """One entry per face; the error names the argument and the right length."""
+    arguments = {"permeability": permeability(sphere), "truth": sphere, "faces": ~grid.is_exterior}
+    arguments[argument] = arguments[argument][:-1]
+    with pytest.raises(InputError, match="each of the 1296 faces") as caught:
+        barrier_metrics(grid, **arguments)
+    assert caught.value.key == argument
+
+
+def test_nan_is_refused(grid, sphere):
+    """NaN would silently count as open."""
+    kappa = permeability(sphere)
+    kappa[7] = np.nan
+    with pytest.raises(InputError, match="permeability of face 7 is NaN"):
+        barrier_metrics(grid, kappa, sphere)
