@@ -27,6 +27,10 @@ class InputError(DmrifwError, ValueError):
         """The same fault with a place added by a caller that knows more; a place already known is kept."""
         return InputError(self.fault, self.mend, key=self.key or key, file=self.file or file)
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str], dict[str, object]]:
+        """Pickle with its keywords, so that a fault found on one MPI rank can be raised on all."""
+        return type(self), (self.fault, self.mend), vars(self)
+
     def __str__(self) -> str:
         where = [str(part) for part in (self.file, self.key) if part]
         line = ": ".join([*where, f"{self.fault}; {self.mend}"])

@@ -61,7 +61,7 @@ def exterior(w: Expression, v: Expression, permeability: Expression) -> ufl.Form
 
 
 def facet_trace(w: Expression, mu: Expression) -> ufl.Form:
-    """int [w] mu dS + int w mu ds, with mu in a space on the mesh of facets.
+    """Int [w] mu dS + int w mu ds, with mu in a space on the mesh of facets.
 
     With B its matrix and M_F the mass matrix of one facet, the exchange through that facet is
     kappa_F B_F^T M_F^-1 B_F: this factor is what gives one gradient per facet.

@@ -39,7 +39,7 @@ class Parametrization(Protocol):
     """
 
     def __call__(self) -> Mapping[str, torch.Tensor]:
-        """Physical inputs of `Simulator` by keyword, for example {"permeability": (F,) um/ms}, differentiable. Local."""
+        """Physical inputs of `Simulator` by keyword, such as {"permeability": (F,) um/ms}, differentiable. Local."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """The learnable tensors. Local."""

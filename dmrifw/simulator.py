@@ -55,13 +55,15 @@ class SignalModel:
         self.operators = Operators(
             BrokenSpace(grid),
             diffusivity=_checked_diffusivity(grid, diffusivity),
-            relaxation_rate=1.0 / _checked_positive(grid, T2, "T2", "ms", infinite=True),
+            relaxation_rate=np.reciprocal(_checked_positive(grid, T2, "T2", "ms", infinite=True)),
             density=_checked_positive(grid, density, "density", "relative"),
             permeable_exterior=exterior == "permeable",
         )
         self.propagator = MatrixFormalism(self.operators, protocol, tolerance)
 
-    def signal(self, permeability: ArrayLike, rows: ArrayLike | None = None, keep: bool = True) -> tuple[ComplexArray, Tape]:
+    def signal(
+        self, permeability: ArrayLike, rows: ArrayLike | None = None, keep: bool = True
+    ) -> tuple[ComplexArray, Tape]:
         """Signals of the protocol, or of some of its rows.
 
         Args:
@@ -91,7 +93,7 @@ class SignalModel:
         try:
             chosen = everything[np.asarray(rows)]
         except IndexError as error:
-            raise InputError(f"rows: {error}", f"give rows of the {len(everything)} measurements", key="rows") from error
+            raise InputError(str(error), f"give rows of the {len(everything)} measurements", key="rows") from error
         if chosen.ndim != 1 or len(chosen) == 0:
             raise InputError("no measurement is chosen", "give at least one row of the protocol", key="rows")
         return chosen
@@ -135,8 +137,9 @@ def _per_cell(grid: Grid, values: FloatArray, key: str, tail: tuple[int, ...]) -
 
 def _checked_positive(grid: Grid, values: ArrayLike, key: str, unit: str, infinite: bool = False) -> FloatArray:
     cells = _per_cell(grid, np.asarray(values, dtype=np.float64), key, ())
-    if not (cells > 0).all() or (np.isinf(cells).any() and not infinite):
-        raise InputError(f"{key} = {cells[~(cells > 0)][:1] if not (cells > 0).all() else 'inf'}", f"give {key} > 0 ({unit})", key=key)
+    good = (cells > 0) & (np.isfinite(cells) | infinite)
+    if not good.all():
+        raise InputError(f"{key} = {cells[~good][0]:g}", f"give {key} > 0 ({unit})", key=key)
     return cells
 
 

@@ -7,15 +7,15 @@ At the boundary (config, CLI, gradient tables): b s/mm^2, gradient strength mT/m
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
-from typing import Any
 
 import pint
 
 from dmrifw.errors import InputError
 
 GAMMA = 2.6752218708e8
-"""Gyromagnetic ratio of the proton, rad/(s T) (CODATA 2018)."""
+"""Gyromagnetic ratio of the proton, rad/(s T) (CODATA 2022)."""
 
 B_INSIDE_PER_BOUNDARY = 1e-3
 """b in ms/um^2 for each s/mm^2."""
@@ -36,7 +36,8 @@ BOUNDARY_UNITS = {
 
 
 @cache
-def _registry() -> pint.UnitRegistry:
+def pint_registry() -> pint.UnitRegistry:
+    """The one pint registry, made on first use. Local."""
     return pint.UnitRegistry()
 
 
@@ -68,17 +69,22 @@ def parse(value: float | int | str, kind: str, key: str) -> float:
     return number
 
 
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|\s*[-+]?inf", re.ASCII)
+"""What a quantity starts with. Only what follows goes to pint, as a unit: no text is evaluated as arithmetic."""
+
+
 def _magnitude(text: str, unit: str, key: str) -> float:
     mend = f'write it like "1 {unit}"' if unit else "give a plain number"
+    number = _NUMBER.match(text)
+    if number is None:
+        raise InputError(f"{text!r} is not a quantity", mend, key=key)
+    rest = text[number.end() :].strip()
+    value = float(number.group())
+    if not rest:
+        return value
     try:
-        quantity: Any = _registry()(text)
-    except Exception as error:  # pint raises many kinds, from tokenizer errors to its own
-        raise InputError(f"{text!r} is not a quantity with a unit", mend, key=key) from error
-    if not hasattr(quantity, "to"):
-        return float(quantity)
-    if quantity.dimensionless and unit:
-        return float(quantity.to("").magnitude)
-    try:
-        return float(quantity.to(unit).magnitude)
+        return float(pint_registry().Quantity(value, pint_registry().parse_units(rest)).to(unit).magnitude)
     except pint.DimensionalityError as error:
         raise InputError(f"{text!r} has the wrong dimension, expected {unit or 'none'}", mend, key=key) from error
+    except Exception as error:  # pint raises many kinds, from tokenizer errors to its own
+        raise InputError(f"{text!r} has a unit that does not parse", mend, key=key) from error

@@ -12,11 +12,16 @@ from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid, from_arrays
 
 
+def two_sequences(second_b: float = 2500, first_direction=(1, 0, 0), long: float = 60) -> Protocol:
+    """Five measurements of two sequences, b = 0 in the middle of the first."""
+    first = Protocol.pgse([1000, 0, second_b], [first_direction, [0, 0, 0], [1, 1, 1]], 10, 20)
+    return first + Protocol.pgse([0, 700], [[0, 0, 0], [0, 1, 0]], 5, long)
+
+
 @pytest.fixture
 def protocol() -> Protocol:
-    """Two sequences, b = 0 in the middle of the first."""
-    first = Protocol.pgse([1000, 0, 2500], [[1, 0, 0], [0, 0, 0], [1, 1, 1]], 10, 20)
-    return first + Protocol.pgse([0, 700], [[0, 0, 0], [0, 1, 0]], 5, 60)
+    """The measurements of `SIGNAL`."""
+    return two_sequences()
 
 
 SIGNAL = np.array([0.3 - 0.1j, 1 / 3, 1e-17 + 2e-300j, 7.1, np.pi * 1j])
@@ -39,18 +44,9 @@ def test_attenuation_divides_by_the_unweighted_signal_of_its_sequence(protocol: 
     [
         (Protocol.pgse([1000, 0], [[1, 0, 0]] * 2, 10, 20), "bval"),
         (Protocol.pgse([1000, 0, 2500, 0, 700], [[1, 0, 0]] * 5, 10, 20), "delta"),
-        (
-            Protocol.pgse([1000, 0, 2400], [[1, 0, 0]] * 3, 10, 20) + Protocol.pgse([0, 700], [[0, 1, 0]] * 2, 5, 60),
-            "bval",
-        ),
-        (
-            Protocol.pgse([1000, 0, 2500], [[1, 0, 0]] * 3, 10, 20) + Protocol.pgse([0, 700], [[0, 1, 0]] * 2, 5, 60),
-            "gx",
-        ),
-        (
-            Protocol.pgse([1000, 0, 2500], [[1, 0, 0]] * 3, 10, 20) + Protocol.pgse([0, 700], [[0, 1, 0]] * 2, 5, 50),
-            "Delta",
-        ),
+        (two_sequences(second_b=2400), "bval"),
+        (two_sequences(first_direction=(0, 1, 0)), "gx"),
+        (two_sequences(long=50), "Delta"),
     ],
 )
 def test_signals_of_other_measurements_are_refused(

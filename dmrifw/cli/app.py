@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,6 @@ from dmrifw.cli.parallel import is_first, open_exit_channel, settle
 from dmrifw.cli.status import DEBUG_VARIABLE, outcome
 
 app = typer.Typer(
-    help="Tissue barriers from diffusion MRI, by inverting the Bloch-Torrey equation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +26,21 @@ def _remember_debug(value: bool) -> bool:
     if value:
         os.environ[DEBUG_VARIABLE] = "1"
     return value
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        _console().print(f"dmrifw {version('dmrifw')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Tissue barriers from diffusion MRI, by inverting the Bloch-Torrey equation."""
 
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The config; see docs/configuration.md.")]

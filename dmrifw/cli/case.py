@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from dmrifw.cli.config import Config, Tissue
+from dmrifw.cli.fields import is_matrix
 from dmrifw.cli.geometry import Substrate
 from dmrifw.cli.tables import build_protocol
 from dmrifw.errors import InputError
@@ -162,7 +163,7 @@ def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None
 def mean_diffusivity(tissue: Tissue) -> float:
     """The largest mean diffusivity of a compartment, um^2/ms: it sets the free diffusion length. Local."""
     entries = tissue.diffusivity if isinstance(tissue.diffusivity, list) else [tissue.diffusivity]
-    if _is_matrix(entries):
+    if is_matrix(entries):
         entries = [entries]
     return max(float(np.trace(entry)) / 3 if isinstance(entry, list) else float(entry) for entry in entries)
 
@@ -196,7 +197,7 @@ def blame(section: str, file: Path, other: dict[str, str] | None = None) -> Iter
 def _check_per_compartment(tissue: Tissue, count: int) -> None:
     for key in ("diffusivity", "T2", "density"):
         value: Any = getattr(tissue, key)
-        if isinstance(value, list) and not (key == "diffusivity" and _is_matrix(value)) and len(value) != count:
+        if isinstance(value, list) and not (key == "diffusivity" and is_matrix(value)) and len(value) != count:
             told = f"{len(value)} values for {count} compartment{'s' if count > 1 else ''}"
             raise InputError(told, "give one number, or one for each compartment", key=key)
 
@@ -207,14 +208,10 @@ def _check_length(values: FloatArray, count: int, of_what: str) -> None:
         raise InputError(told, f"give one number, or {count}", key="permeability")
 
 
-def _is_matrix(value: list[Any]) -> bool:
-    return len(value) == 3 and all(isinstance(row, list) and not isinstance(row[0], list) for row in value)
-
-
 def _array(value: Any) -> Any:
     """A plain number as it is; a list as an array, of matrices only where one entry is a matrix."""
     if not isinstance(value, list):
         return value
-    if not _is_matrix(value) and any(isinstance(entry, list) for entry in value):
+    if not is_matrix(value) and any(isinstance(entry, list) for entry in value):
         value = [entry if isinstance(entry, list) else (entry * np.eye(3)).tolist() for entry in value]
     return np.asarray(value, dtype=np.float64)

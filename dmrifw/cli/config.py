@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomllib
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from dmrifw.cli.fields import (
@@ -170,6 +170,11 @@ def parse_text(text: str, path: Path) -> Config:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML: {error}", "mend the syntax there", file=path) from error
+    return validated(table, text, path)
+
+
+def validated(table: dict[str, Any], text: str, path: Path) -> Config:
+    """The config in a table that was parsed from a text. Local."""
     try:
         config = Config.model_validate(table)
     except ValidationError as error:
@@ -231,8 +236,9 @@ def _keys_only(location: tuple[int | str, ...], table: Any, missing: bool) -> li
     kept: list[int | str] = []
     here = table
     for position, part in enumerate(location):
-        if (isinstance(here, dict) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]  # type: ignore[index]
+        listed = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if listed or (isinstance(here, dict) and part in here):
+            here = here[part]
             kept.append(part)
         elif missing and position == len(location) - 1:
             kept.append(part)

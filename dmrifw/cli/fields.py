@@ -56,20 +56,20 @@ def _checker(kind: str, *, zero: bool, infinite: bool) -> Callable[[Any], float]
     return check
 
 
-def _nested(check: Callable[[Any], float]) -> Callable[[Any], Any]:
+def _one_or_list(check: Callable[[Any], float]) -> Callable[[Any], Any]:
     def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            if not value:
-                raise InputError("the list is empty", "give one value for each compartment")
-            return [_at_entry(walk, entry, index) for index, entry in enumerate(value)]
-        return check(value)
+        if not isinstance(value, list):
+            return check(value)
+        if not value:
+            raise InputError("the list is empty", "give at least one value")
+        return [_at_entry(check, entry, index) for index, entry in enumerate(value)]
 
     return walk
 
 
-def _at_entry(walk: Callable[[Any], Any], entry: Any, index: int) -> Any:
+def _at_entry(check: Callable[[Any], Any], entry: Any, index: int) -> Any:
     try:
-        return walk(entry)
+        return check(entry)
     except InputError as error:
         raise InputError(f"entry {index}: {error.fault}", error.mend) from error
 
@@ -78,24 +78,53 @@ def _check_diffusivity(value: Any) -> Any:
     """A scalar, a symmetric positive 3x3 matrix, or a list of either, one for each compartment."""
     if not isinstance(value, list):
         return _positive_diffusivity(value)
-    if not any(isinstance(entry, list) for entry in value):
-        return _nested(_positive_diffusivity)(value)
-    numbers = _nested(lambda entry: parse(entry, "diffusivity", ""))(value)
-    if len(numbers) == 3 and all(isinstance(row, list) and not isinstance(row[0], list) for row in numbers):
-        return _checked_tensor(numbers)
-    return [_checked_tensor(entry) if isinstance(entry, list) else _positive_diffusivity(entry) for entry in numbers]
+    if is_matrix(value):
+        return _check_tensor(value)
+    return _one_or_list(_check_scalar_or_tensor)(value)
 
 
-def _checked_tensor(rows: list[Any]) -> list[Any]:
+def _check_scalar_or_tensor(value: Any) -> Any:
+    return _check_tensor(value) if isinstance(value, list) else _positive_diffusivity(value)
+
+
+def _check_tensor(rows: list[Any]) -> list[list[float]]:
     mend = "give a symmetric 3x3 matrix with positive eigenvalues, in um^2/ms"
-    if len(rows) != 3 or not all(isinstance(row, list) and len(row) == 3 for row in rows):
-        raise InputError("a diffusivity matrix is not 3x3", mend)
-    matrix = np.array(rows, dtype=float)
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
+    if not is_matrix(rows):
+        raise InputError(f"{rows} is no 3x3 matrix", mend)
+    numbers = [[parse(entry, "diffusivity", "") for entry in row] for row in rows]
+    matrix = np.array(numbers)
+    if not np.isfinite(matrix).all() or not np.allclose(matrix, matrix.T, rtol=1e-9, atol=0):
         raise InputError(f"the diffusivity matrix {rows} is not symmetric and finite", mend)
     if np.linalg.eigvalsh(matrix).min() <= 0:
         raise InputError(f"the diffusivity matrix {rows} is not positive definite", mend)
-    return rows
+    return numbers
+
+
+def is_matrix(value: Any) -> bool:
+    """Whether a value is a list of three lists of three, which are no lists themselves. Local."""
+    return _is_triple(value) and all(_is_triple(row) and not any(isinstance(x, list) for x in row) for row in value)
+
+
+def _is_triple(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3
+
+
+def _check_point(value: Any) -> tuple[float, ...]:
+    if not _is_triple(value):
+        raise InputError(f"got {value!r}", "give three lengths in um, such as [0, 0, 0]")
+    numbers = tuple(parse(entry, "length", "") for entry in value)
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{value} is not finite", "give three lengths in um")
+    return numbers
+
+
+def _check_vector(value: Any) -> tuple[float, ...]:
+    mend = "give three numbers, not all zero, such as [1, 0, 0]"
+    if not _is_triple(value) or not all(type(entry) in (int, float) for entry in value):
+        raise InputError(f"got {value!r}", mend)
+    if not np.isfinite(value).all() or not any(value):
+        raise InputError(f"{value} is no direction", mend)
+    return tuple(float(entry) for entry in value)
 
 
 def _check_directions(value: Any) -> Any:
@@ -104,19 +133,9 @@ def _check_directions(value: Any) -> Any:
         if value < 1:
             raise InputError(f"{value} directions", "give a whole number of at least 1")
         return value
-    rows = value if isinstance(value, list) else []
-    if not rows or not all(_is_vector(row) for row in rows):
+    if not isinstance(value, list) or not value or not all(isinstance(row, list) for row in value):
         raise InputError(f"got {value!r}", "give how many, or a list of vectors such as [[1, 0, 0]]")
-    return [[float(number) for number in row] for row in rows]
-
-
-def _is_vector(row: Any) -> bool:
-    return isinstance(row, list) and len(row) == 3 and all(type(number) in (int, float) for number in row)
-
-
-def _as_tuple(value: Any) -> Any:
-    """TOML has lists only; a strict tuple field wants a tuple."""
-    return tuple(value) if isinstance(value, list) else value
+    return [_at_entry(_check_vector, row, index) for index, row in enumerate(value)]
 
 
 def _as_list(value: Any) -> Any:
@@ -126,28 +145,27 @@ def _as_list(value: Any) -> Any:
 _positive_diffusivity = _checker("diffusivity", zero=False, infinite=False)
 
 Length: TypeAlias = Annotated[float, BeforeValidator(_checker("length", zero=False, infinite=False))]
-Coordinate: TypeAlias = Annotated[float, BeforeValidator(lambda value: parse(value, "length", ""))]
 Time: TypeAlias = Annotated[float, BeforeValidator(_checker("time", zero=False, infinite=False))]
 Permeability: TypeAlias = Annotated[float, BeforeValidator(_checker("permeability", zero=True, infinite=False))]
 Positive: TypeAlias = Annotated[float, BeforeValidator(_checker("dimensionless", zero=False, infinite=False))]
 
-Point: TypeAlias = Annotated[tuple[Coordinate, Coordinate, Coordinate], BeforeValidator(_as_tuple)]
-Vector: TypeAlias = Annotated[tuple[float, float, float], BeforeValidator(_as_tuple)]
+Point: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_point)]
+Vector: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_vector)]
 
 Permeabilities: TypeAlias = Annotated[
-    float | list[float], PlainValidator(_nested(_checker("permeability", zero=True, infinite=False)))
+    float | list[float], PlainValidator(_one_or_list(_checker("permeability", zero=True, infinite=False)))
 ]
 Diffusivities: TypeAlias = Annotated[float | list[Any], PlainValidator(_check_diffusivity)]
 RelaxationTimes: TypeAlias = Annotated[
-    float | list[float], PlainValidator(_nested(_checker("time", zero=False, infinite=True)))
+    float | list[float], PlainValidator(_one_or_list(_checker("time", zero=False, infinite=True)))
 ]
 Densities: TypeAlias = Annotated[
-    float | list[float], PlainValidator(_nested(_checker("dimensionless", zero=False, infinite=False)))
+    float | list[float], PlainValidator(_one_or_list(_checker("dimensionless", zero=False, infinite=False)))
 ]
 BValues: TypeAlias = Annotated[
-    float | list[float], PlainValidator(_nested(_checker("bvalue", zero=True, infinite=False)))
+    float | list[float], PlainValidator(_one_or_list(_checker("bvalue", zero=True, infinite=False)))
 ]
-Directions: TypeAlias = Annotated[int | list[list[float]], PlainValidator(_check_directions)]
+Directions: TypeAlias = Annotated[int | list[Vector], PlainValidator(_check_directions)]
 
 OneOrMore = BeforeValidator(_as_list)
 """A field that takes one table where a list of tables is meant."""

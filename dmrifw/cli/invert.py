@@ -105,6 +105,8 @@ class _Plan:
 
         from dmrifw.inversion import InversionProblem
 
+        if self.case.grid.comm.size > 1:
+            torch.set_num_threads(1)  # ranks share the cores
         simulator, target = self.case.simulator(), self.target
         if target is None:
             with torch.no_grad():

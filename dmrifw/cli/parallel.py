@@ -47,19 +47,14 @@ def together(work: Callable[[], T]) -> T:
     Collective.
     """
     fault: InputError | None = None
-    result: T | None = None
     try:
         result = work()
     except InputError as error:
         fault = error
-    comm = world()
-    if comm.size > 1:
-        told = [parts for parts in comm.allgather(_parts(fault)) if parts]
-        if told and fault is None:
-            fault = InputError(told[0][0], told[0][1], key=told[0][2], file=told[0][3])
-    if fault is not None:
-        raise fault
-    return result  # type: ignore[return-value]
+    faults = [fault for fault in world().allgather(fault) if fault is not None]
+    if faults:
+        raise fault or faults[0]
+    return result
 
 
 def settle(status: int, message: str = "") -> int:
@@ -105,9 +100,3 @@ def open_exit_channel() -> None:
 
 
 _channel: list[Any] = []
-
-
-def _parts(fault: InputError | None) -> tuple[str, str, str | None, str | None] | None:
-    if fault is None:
-        return None
-    return fault.fault, fault.mend, fault.key, None if fault.file is None else str(fault.file)

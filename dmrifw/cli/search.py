@@ -56,7 +56,6 @@ def build_search(case: Case) -> Search:
     file = case.config.path
     settings = required_inversion(case)
     setting = Setting(case.grid, case.protocol, case.config.tissue.exterior, settings.iterations, settings.seed)
-    _refuse_idle_tables(settings, file)
     _refuse_unscaled_sequences(case)
     with blame("inversion", file):
         parametrization = _build(
@@ -65,6 +64,7 @@ def build_search(case: Case) -> Search:
         keys = {name: f"priors[{index}]" for index, name in enumerate(settings.priors)}
         priors = {name: _build(plugins.priors(), name, key, settings, setting) for name, key in keys.items()}
         schedule = _build(plugins.schedules(), settings.schedule, "schedule", settings, setting)
+    _refuse_idle_tables(settings, file)
     return Search(settings, parametrization, priors, schedule)
 
 
@@ -103,9 +103,10 @@ def _refuse_unscaled_sequences(case: Case) -> None:
     """The loss divides a sequence's signals by its signal at b = 0; told here, before a target is simulated."""
     protocol = case.protocol
     for number in np.setdiff1d(protocol.sequence, protocol.sequence[protocol.bvals == 0]):
-        times = f"delta/Delta = {protocol.waveforms[number].delta:g}/{protocol.waveforms[number].Delta:g} ms"
+        row = int(np.argmax(protocol.sequence == number))
+        name = f"the sequence delta/Delta = {protocol.delta[row]:g}/{protocol.Delta[row]:g} ms"
         raise InputError(
-            f"the sequence {times} has no measurement at b = 0, by which an inversion divides its signals",
+            f"{name} has no measurement at b = 0, by which an inversion divides its signals",
             "add b = 0 to it",
             key="protocol",
             file=case.config.path,

@@ -100,12 +100,12 @@ def summary(case: Case, dataset: xarray.Dataset | None = None) -> Table:
         rows = np.flatnonzero(protocol.sequence == number)
         if not len(rows):
             continue
-        delta, Delta = protocol.delta[rows[0]], protocol.Delta[rows[0]]
+        waveform = protocol.waveforms[number]
         cells = [
             _span(protocol.bvals[rows], "g"),
-            f"{delta:g}",
-            f"{Delta:g}",
-            f"{np.sqrt(6 * diffusivity * (Delta - delta / 3)):.3g}",
+            f"{protocol.delta[rows[0]]:g}",
+            f"{protocol.Delta[rows[0]]:g}",
+            f"{np.sqrt(6 * diffusivity * waveform.diffusion_time):.3g}",
             f"{len(rows)}",
         ]
         if dataset is not None:

@@ -40,7 +40,7 @@ def _told(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return 130, "interrupted"
     if isinstance(error, _UsageError):
-        return 2, f"{error.format_message()}; see dmrifw --help"
+        return 2, f"{error.format_message() or 'no command is given'}; see dmrifw --help"
     if isinstance(error, DmrifwError):
         return 1, str(error)
     return 1, f"{type(error).__name__}: {error}; --debug shows where"

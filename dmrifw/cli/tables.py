@@ -44,7 +44,7 @@ def _of_shell(shell: Shell, index: int) -> Protocol:
         if isinstance(shell.directions, int):
             directions = fibonacci_directions(shell.directions)
         else:
-            directions = np.array(shell.directions, dtype=float).reshape(-1, 3)
+            directions = np.array(shell.directions)
         return Protocol.shells(np.atleast_1d(np.asarray(shell.b, dtype=float)), directions, shell.delta, shell.Delta)
     except InputError as error:
         name = {"bvals": "b", "bvecs": "directions"}.get(error.key or "", error.key)

@@ -145,7 +145,10 @@ def _world() -> Any:
 
 
 def _checked_points(points: ArrayLike) -> FloatArray:
-    array = np.ascontiguousarray(points, dtype=np.float64)
+    try:
+        array = np.ascontiguousarray(points, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("points is not an array of numbers", "give shape (V, 3), in um", key="points") from error
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(f"points has shape {array.shape}", "give an array of shape (V, 3), in um", key="points")
     if not np.isfinite(array).all():
@@ -155,7 +158,10 @@ def _checked_points(points: ArrayLike) -> FloatArray:
 
 
 def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
-    array = np.ascontiguousarray(cells)
+    try:
+        array = np.ascontiguousarray(cells)
+    except ValueError as error:
+        raise InputError("cells is not a rectangular array", "give integers of shape (E, 4)", key="cells") from error
     if array.ndim != 2 or array.shape[1] != 4 or len(array) == 0 or not np.issubdtype(array.dtype, np.integer):
         raise InputError(
             f"cells has shape {array.shape} and type {array.dtype}", "give integers of shape (E, 4)", key="cells"

@@ -33,7 +33,8 @@ class Sphere:
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def contains(self, points: FloatArray) -> BoolArray:
-        return np.linalg.norm(points - np.asarray(self.centre), axis=1) <= self.radius * (1 + _SLACK)
+        distance: FloatArray = np.linalg.norm(points - np.asarray(self.centre), axis=1)
+        return distance <= self.radius * (1 + _SLACK)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Matrix formalism: the signal in a basis of diffusion modes, with mode count and time step chosen by measured errors."""
+"""Matrix formalism: the signal in a basis of diffusion modes; measured errors choose mode count and time step."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class ModeSource:
         self.diffusion, self.mass, self.comm = diffusion, mass, comm
 
     def lowest(self, count: int) -> Modes:
-        """About `count` lowest modes, cut in a gap of the spectrum so that they do not depend on how they were computed.
+        """About `count` lowest modes, cut in a gap of the spectrum: they do not depend on how they were computed.
 
         Args:
             count: Modes wanted, at least 1; all of them if there are no more.

@@ -1,8 +1,8 @@
 """The phi functions of exponential integrators and their divided differences, for real non-positive arguments.
 
-phi_0 = exp, phi_k(z) = (phi_{k-1}(z) - 1/(k-1)!) / z: the divided difference of exp at z and k zeros. That reading gives
-the divided differences of phi_k itself, phi_k[z, w] = exp[z, w, 0, ..., 0], by the same recursion; where both arguments
-are small the recursion cancels and the Taylor series is summed instead.
+phi_0 = exp, phi_k(z) = (phi_{k-1}(z) - 1/(k-1)!) / z: the divided difference of exp at z and k zeros. Read so, the
+divided differences of phi_k itself, phi_k[z, w] = exp[z, w, 0, ..., 0], follow by the same recursion; where both
+arguments are small the recursion cancels and the Taylor series is summed instead.
 
 Source: Hochbruck and Ostermann, Acta Numerica 19:209 (2010), section 2.
 """

@@ -127,7 +127,7 @@ class _Coefficients:
         z = -h * rates
         one, two, three = (-h * h * phi_difference(k, z) for k in (1, 2, 3))
         half = -(h / 2) * phi_difference(0, z / 2)
-        inner = -(h / 2) ** 2 * phi_difference(1, z / 2)
+        inner = -((h / 2) ** 2) * phi_difference(1, z / 2)
         return half, inner, one - 3 * two + 4 * three, 2 * two - 4 * three, 4 * three - two
 
 
@@ -159,7 +159,7 @@ def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[In
 
     Local.
     """
-    block = np.zeros((len(model.rates), 2 * len(q)))
+    block: FloatArray = np.zeros((len(model.rates), 2 * len(q)))
     block[:, : len(q)] = model.total[:, None]
     trajectory = Trajectory(block)
     for cut in cuts:
@@ -179,7 +179,12 @@ def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[In
 
 
 def pull_back(
-    model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray
+    model: ReducedModel,
+    waveform: Waveform,
+    q: FloatArray,
+    cuts: list[Interval],
+    trajectory: Trajectory,
+    seed: FloatArray,
 ) -> FloatArray:
     """Exact derivative of the integrated block with respect to the diffusion operator in the basis held.
 
@@ -197,7 +202,7 @@ def pull_back(
 
     Local.
     """
-    sensitivity = np.zeros((len(model.rates), len(model.rates)))
+    sensitivity: FloatArray = np.zeros((len(model.rates), len(model.rates)))
     bar = seed
     for cut, stages in zip(reversed(cuts), reversed(trajectory.stages), strict=True):
         if cut.steps == 0:

@@ -65,9 +65,7 @@ class Protocol:
         return PRESETS[name]()
 
     @classmethod
-    def shells(
-        cls, bvals: ArrayLike, directions: FloatArray, delta: float, Delta: float
-    ) -> Protocol:
+    def shells(cls, bvals: ArrayLike, directions: FloatArray, delta: float, Delta: float) -> Protocol:
         """Every b-value along every direction, b by b, of one PGSE sequence.
 
         Args:

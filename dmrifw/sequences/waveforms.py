@@ -23,14 +23,18 @@ class Waveform(Protocol):
         """Times in ms, from 0 to the echo time, between which f is smooth."""
 
     @property
+    def diffusion_time(self) -> float:
+        """Time over which displacements are encoded, ms: what schedules order sequences by."""
+
+    @property
     def is_antisymmetric(self) -> bool:
         """True where f(TE - t) = -f(t): half an evolution then gives the signal."""
 
     def profile(self, time: float, interval: int) -> float:
-        """f at `time` ms, continued smoothly from inside the interval after breakpoint number `interval`."""
+        """F at `time` ms, continued smoothly from inside the interval after breakpoint number `interval`."""
 
     def b_per_squared_q(self) -> float:
-        """b in ms/um^2 for q = 1 rad/(um ms), exactly."""
+        """B in ms/um^2 for q = 1 rad/(um ms), exactly."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class PGSE:
     def breakpoints(self) -> FloatArray:
         times = [0.0, self.delta, self.Delta, self.echo_time]
         return np.array(times if self.Delta > self.delta else [0.0, self.delta, self.echo_time])
+
+    @property
+    def diffusion_time(self) -> float:
+        return self.Delta - self.delta / 3.0
 
     @property
     def is_antisymmetric(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import dmrifw
 from dmrifw.cli import demo
 from dmrifw.cli.app import run
 from dmrifw.cli.case import build_case
@@ -21,6 +22,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     for command in ("simulate", "invert", "demo", "check", "plugins"):
         assert command in printed
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    printed = capsys.readouterr()
+    assert "simulate" in printed.out
+    assert printed.err == "dmrifw: no command is given; see dmrifw --help\n"
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"dmrifw {dmrifw.__version__}\n"
 
 
 def test_plugins_lists_what_the_built_in_packages_offer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`dmrifw invert`: what it leaves behind, where its target comes from, and how it goes on after an end it did not choose."""
+"""`dmrifw invert`: what it leaves behind, where its target comes from, and how it goes on after it was stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ import torch
 import xarray
 
 from dmrifw import hookspecs, plugins
-from dmrifw.cli import invert as invert_module
 from dmrifw.cli.app import run
 
 FILES = ["checkpoint.h5", "config.toml", "fields.vtu", "history.csv", "interface.ply", "metrics.json", "recovery.png"]
@@ -171,15 +170,16 @@ def test_an_interrupted_inversion_goes_on_where_it_stood(
     assert sorted(file.name for file in folder.iterdir()) == sorted([*FILES, "result.nc"])
 
 
+@pytest.mark.slow
 def test_a_killed_inversion_goes_on_from_its_last_checkpoint(inversion_text: str, tmp_path: Path) -> None:
-    """kill -9 leaves no time for anything: the checkpoint of the iteration before is all there is."""
+    """SIGKILL leaves no time for anything: the checkpoint of the iteration before is all there is."""
     source, folder = tmp_path / "config.toml", tmp_path / "out"
     text = inversion_text.replace('["continuity"]', '["continuity", "killer"]')
     source.write_text(text + f'[inversion.killer]\nsent = "{tmp_path / "sent"}"\nnumber = {int(signal.SIGKILL)}\n')
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import test_invert as here; "
-        "here.plugins.register(here._KillerPlugin(), 'killer'); here.invert_module.CHECKPOINT_SECONDS = 0.0; "
-        "sys.exit(here.run())"
+        "from dmrifw.cli import invert; invert.CHECKPOINT_SECONDS = 0.0; "
+        "here.plugins.register(here._KillerPlugin(), 'killer'); sys.exit(here.run())"
     )
     command = [sys.executable, "-c", program, str(Path(__file__).parent), "invert", str(source), "-o", str(folder)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL

@@ -79,7 +79,7 @@ def test_attenuation_is_relative_to_b_0_of_the_same_sequence(config: Path, tmp_p
 
 
 def test_signals_are_those_of_the_python_interface(results: Path) -> None:
-    """A config is only another way to call the simulator. Walls: the boundary of the cells within 15 um of the centre."""
+    """A config is only another way to call the simulator."""
     from dmrifw.mesh import shape_barrier
     from dmrifw.mesh.shapes import Sphere
     from dmrifw.sequences import fibonacci_directions
@@ -106,8 +106,9 @@ def test_netcdf_says_all_that_the_table_says_and_where_it_comes_from(results: Pa
 
 
 def test_the_echo_shows_units_and_scales(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """sqrt(6 D t_d), t_d = Delta - delta/3: sqrt(6 * 2 * (20 - 10/3)) = 14.1 um and sqrt(6 * 2 * (60 - 10/3)) = 26.1 um.
+    """The free diffusion length is sqrt(6 D t_d), t_d = Delta - delta/3.
 
+    Here sqrt(6 * 2 * (20 - 10/3)) = 14.1 um and sqrt(6 * 2 * (60 - 10/3)) = 26.1 um.
     A cell's height is 3 V / A; here V = 1000/12 um^3, and its largest face, spanned by an edge of a cube (10 um) and a
     body centre half a cube's diagonal away, has A = 10 * sqrt(50) / 2 um^2: 7.07 um.
     """
