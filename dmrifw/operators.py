@@ -41,7 +41,7 @@ class DistributedMatrix:
         return self.local @ with_ghosts(self.columns, block)
 
     def to_petsc(self, comm: MPI.Comm) -> Any:
-        """The same matrix as a PETSc AIJ matrix in the scalar type of the build, to be destroyed by the caller. Collective."""
+        """The same matrix as PETSc AIJ in the scalar type of the build, to be destroyed by the caller. Collective."""
         from petsc4py import PETSc
 
         columns = self.columns.local_to_global(self.local.indices.astype(np.int32)).astype(PETSc.IntType)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,7 +140,8 @@ class _Plan:
                     resume=resume,
                 )
         except Interrupted as stop:
-            again = f"dmrifw invert {self.case.config.path} -o {self.folder.path} --resume"
+            words = ["dmrifw", "invert", str(self.case.config.path), "-o", str(self.folder.path), "--resume"]
+            again = shlex.join(words)
             raise Stopped(f"interrupted after {stop.iterations} iterations; continue with: {again}") from stop
         return Outcome.of(self.case, problem, result)
 

@@ -33,6 +33,7 @@ class Sphere:
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def contains(self, points: FloatArray) -> BoolArray:
+        """See `Shape.contains`. Local."""
         distance: FloatArray = np.linalg.norm(points - np.asarray(self.centre), axis=1)
         return distance <= self.radius * (1 + _SLACK)
 
@@ -47,6 +48,7 @@ class Cylinder:
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def contains(self, points: FloatArray) -> BoolArray:
+        """See `Shape.contains`. Local."""
         along, across = _split(points - np.asarray(self.centre), self.axis)
         inside = across <= self.radius * (1 + _SLACK)
         if self.length is not None:
@@ -64,8 +66,10 @@ class Torus:
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def contains(self, points: FloatArray) -> BoolArray:
+        """See `Shape.contains`. Local."""
         along, across = _split(points - np.asarray(self.centre), self.axis)
-        return np.hypot(across - self.major, along) <= self.minor * (1 + _SLACK)
+        distance: FloatArray = np.hypot(across - self.major, along)
+        return distance <= self.minor * (1 + _SLACK)
 
 
 SHAPES: dict[str, type[Sphere] | type[Cylinder] | type[Torus]] = {
@@ -108,4 +112,5 @@ def _split(offsets: FloatArray, axis: tuple[float, float, float]) -> tuple[Float
         raise InputError(f"axis = {axis} has no length", "give a non-zero vector", key="axis")
     direction = direction / length
     along = offsets @ direction
-    return along, np.linalg.norm(offsets - along[:, None] * direction, axis=1)
+    across: FloatArray = np.linalg.norm(offsets - along[:, None] * direction, axis=1)
+    return along, across

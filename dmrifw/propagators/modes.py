@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import scipy.linalg
 from mpi4py import MPI
+from threadpoolctl import ThreadpoolController
 
 from dmrifw.errors import ConvergenceError
 from dmrifw.operators import DistributedMatrix, Operators
@@ -94,6 +95,11 @@ class ModeSource:
         return rates, vectors[first:last]
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 def _lanczos(
     diffusion: DistributedMatrix, mass: DistributedMatrix, count: int, comm: MPI.Comm
 ) -> tuple[FloatArray, FloatArray]:
@@ -120,7 +126,8 @@ def _lanczos(
         first, last = matrix.getOwnershipRange()
         start.array[:] = np.random.default_rng(0).standard_normal(matrix.size[0])[first:last]
         solver.setInitialSpace(start)
-        solver.solve()
+        with _blas().limit(limits=1, user_api="blas"):  # small products: more threads only wait for each other
+            solver.solve()
         found = solver.getConverged()
         if found < count:
             raise ConvergenceError(f"the eigensolver converged {found} of {count} modes; refine or repair the grid")

@@ -9,8 +9,8 @@ that the work is real matrix products. Diffusion is exact; the gradient term, wh
 fourth-order exponential Runge-Kutta scheme ETDRK4. Modes that decay within a step keep their quasi-static balance with
 the gradient, which an integrating factor would lose.
 
-Cost of one step for r modes and m measurements: four products (3r x r)(r x 2m), 48 r^2 m flop; the adjoint step costs the
-same, and the sensitivity to the operator nine products (r x 2m)(2m x r), 36 r^2 m flop.
+Cost of one step for r modes and m measurements: four products (3r x r)(r x 2m), 48 r^2 m flop; the adjoint step costs
+the same, and the sensitivity to the operator nine products (r x 2m)(2m x r), 36 r^2 m flop.
 
 Source: Cox and Matthews, J. Comput. Phys. 176:430 (2002); matrix formalism: Callaghan, J. Magn. Reson. 129:74 (1997).
 """
@@ -18,6 +18,7 @@ Source: Cox and Matthews, J. Comput. Phys. 176:430 (2002); matrix formalism: Cal
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def intervals(waveform: Waveform, steps_per_ms: float) -> list[Interval]:
     times = waveform.breakpoints
     end = 0.5 * times[-1] if waveform.is_antisymmetric else times[-1]
     cuts = []
-    for number, (start, stop) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(times)):
         stop = min(stop, end)
         if stop > start:
             still = all(waveform.profile(t, number) == 0.0 for t in np.linspace(start, stop, 5))

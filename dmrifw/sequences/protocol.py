@@ -102,7 +102,7 @@ class Protocol:
         return len(self.bvals)
 
     def select(self, rows: ArrayLike) -> Protocol:
-        """The measurements `rows` (indices or a mask), with every waveform kept so that sequence numbers stay. Local."""
+        """The measurements `rows`, indices or a mask; every waveform is kept, so sequence numbers stay. Local."""
         return Protocol(self.waveforms, self.sequence[rows], self.bvals[rows], self.bvecs[rows])
 
     @cached_property

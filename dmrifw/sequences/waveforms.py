@@ -66,21 +66,26 @@ class PGSE:
 
     @property
     def breakpoints(self) -> FloatArray:
+        """See `Waveform.breakpoints`."""
         times = [0.0, self.delta, self.Delta, self.echo_time]
         return np.array(times if self.Delta > self.delta else [0.0, self.delta, self.echo_time])
 
     @property
     def diffusion_time(self) -> float:
+        """See `Waveform.diffusion_time`."""
         return self.Delta - self.delta / 3.0
 
     @property
     def is_antisymmetric(self) -> bool:
+        """See `Waveform.is_antisymmetric`."""
         return True
 
     def profile(self, time: float, interval: int) -> float:
+        """See `Waveform.profile`."""
         if interval == 0:
             return 1.0
         return -1.0 if interval == len(self.breakpoints) - 2 else 0.0
 
     def b_per_squared_q(self) -> float:
+        """See `Waveform.b_per_squared_q`."""
         return self.delta**2 * (self.Delta - self.delta / 3.0)
