@@ -44,4 +44,4 @@ def on_root(comm: MPI.Comm, task: Callable[[], T]) -> T:
         raise InputError(**told)
     if told is not None:
         raise DmrifwError(told)
-    return result  # type: ignore[return-value]
+    return result

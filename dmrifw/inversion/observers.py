@@ -58,9 +58,8 @@ class ProgressBar:
         """Draw the bar. Local."""
         self._total = iterations
         self._bar = Progress(
-            TextColumn("iteration"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[summary]}"),
             TimeRemainingColumn(),
             console=self.console,

@@ -85,7 +85,8 @@ def cells_inside(grid: Grid, shape: Shape) -> BoolArray:
 
     Source: Spinverse, arXiv 2603.04638 (all-vertices-inside rule).
     """
-    return shape.contains(grid.points)[grid.cells].all(axis=1)
+    inside: BoolArray = shape.contains(grid.points)[grid.cells].all(axis=1)
+    return inside
 
 
 def shape_barrier(grid: Grid, shape: Shape) -> BoolArray:

@@ -2,7 +2,7 @@
 
 In a basis V that diagonalizes the diffusion operator (V^T M V = I, V^T A V = Lambda) a measurement's coefficients obey
 
-    dy/dt = -Lambda y - i f(t) (q.X) y,     X_i = V^T X_i V,
+    dy/dt = -Lambda y - i (g(t).X) y,     X_i = V^T X_i V,
 
 with real Lambda and X. Real and imaginary parts of all measurements stand side by side as columns of one real block, so
 that the work is real matrix products. Diffusion is exact; the gradient term, which is small, is integrated by the
@@ -46,18 +46,18 @@ class ReducedModel:
         moments = self.moments.reshape(3, len(self.rates), -1)[:, :count, :count]
         return ReducedModel(self.rates[:count], moments.reshape(3 * count, count), self.total[:count])
 
-    def drive(self, block: FloatArray, q: FloatArray) -> FloatArray:
-        """(r, 2m) real form of -i (q.X) y. A skew map: its transpose is `drive` with -q. Local.
+    def drive(self, block: FloatArray, gradient: FloatArray) -> FloatArray:
+        """(r, 2m) real form of -i (g.X) y. A skew map: its transpose is `drive` with -g. Local.
 
         Args:
             block: (r, 2m) real parts, then imaginary parts.
-            q: (m, 3) rad/(um ms).
+            gradient: (m, 3) effective gradients g, rad/(um ms).
         """
         modes, half = len(self.rates), block.shape[1] // 2
         products = (self.moments @ block).reshape(3, modes, 2, half)
         out = np.empty_like(block)
-        out[:, :half] = np.einsum("irm,mi->rm", products[:, :, 1], q)
-        out[:, half:] = np.einsum("irm,mi->rm", products[:, :, 0], -q)
+        out[:, :half] = np.einsum("irm,mi->rm", products[:, :, 1], gradient)
+        out[:, half:] = np.einsum("irm,mi->rm", products[:, :, 0], -gradient)
         return out
 
 
@@ -75,13 +75,13 @@ class Interval:
         """Length of one step, ms; of the whole interval where the waveform is zero."""
         return (self.stop - self.start) / max(self.steps, 1)
 
-    def profiles(self, waveform: Waveform, index: int) -> tuple[float, float, float]:
-        """The waveform at the start, middle and end of step `index`. Local."""
+    def gradients(self, waveform: Waveform, q: FloatArray, index: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(m, 3) effective gradients at the start, middle and end of step `index`. Local."""
         start, h = self.start + index * self.step, self.step
         return (
-            waveform.profile(start, self.number),
-            waveform.profile(start + h / 2, self.number),
-            waveform.profile(start + h, self.number),
+            waveform.gradient(q, start, self.number),
+            waveform.gradient(q, start + h / 2, self.number),
+            waveform.gradient(q, start + h, self.number),
         )
 
 
@@ -93,7 +93,7 @@ def intervals(waveform: Waveform, steps_per_ms: float) -> list[Interval]:
     for number, (start, stop) in enumerate(pairwise(times)):
         stop = min(stop, end)
         if stop > start:
-            still = all(waveform.profile(t, number) == 0.0 for t in np.linspace(start, stop, 5))
+            still = not any(waveform.gradient(np.eye(3), t, number).any() for t in np.linspace(start, stop, 9))
             steps = 0 if still else max(2, int(np.ceil((stop - start) * steps_per_ms)))
             cuts.append(Interval(float(start), float(stop), number, steps))
     return cuts
@@ -171,7 +171,7 @@ def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[In
         else:
             coefficients = _Coefficients.of(model.rates, cut.step)
             for index in range(cut.steps):
-                block, driven = _step(model, coefficients, q, cut.profiles(waveform, index), block)
+                block, driven = _step(model, coefficients, cut.gradients(waveform, q, index), block)
                 if keep:
                     stages.append(driven)
         trajectory.stages.append(stages)
@@ -214,22 +214,22 @@ def pull_back(
         coefficients = _Coefficients.of(model.rates, cut.step)
         outers = np.zeros((5, *sensitivity.shape))
         for index in reversed(range(cut.steps)):
-            bar = _step_back(model, coefficients, q, cut.profiles(waveform, index), bar, stages[index], outers)
+            bar = _step_back(model, coefficients, cut.gradients(waveform, q, index), bar, stages[index], outers)
         for difference, outer in zip(_Coefficients.differences(model.rates, cut.step), outers, strict=True):
             sensitivity += difference * outer
     return sensitivity
 
 
 def _step(
-    model: ReducedModel, c: _Coefficients, q: FloatArray, f: tuple[float, float, float], u: FloatArray
+    model: ReducedModel, c: _Coefficients, g: tuple[FloatArray, FloatArray, FloatArray], u: FloatArray
 ) -> tuple[FloatArray, tuple[FloatArray, ...]]:
     """One ETDRK4 step, and what its transpose needs: the block it started from and its four driven stages."""
-    n1 = model.drive(u, f[0] * q)
+    n1 = model.drive(u, g[0])
     halfway = c.half * u
     a = halfway + c.inner * n1
-    n2 = model.drive(a, f[1] * q)
-    n3 = model.drive(halfway + c.inner * n2, f[1] * q)
-    n4 = model.drive(c.half * a + c.inner * (2 * n3 - n1), f[2] * q)
+    n2 = model.drive(a, g[1])
+    n3 = model.drive(halfway + c.inner * n2, g[1])
+    n4 = model.drive(c.half * a + c.inner * (2 * n3 - n1), g[2])
     out = c.half * halfway + c.first * n1 + c.middle * (n2 + n3) + c.last * n4
     return out, (u, n1, n2, n3, n4)
 
@@ -237,8 +237,7 @@ def _step(
 def _step_back(
     model: ReducedModel,
     c: _Coefficients,
-    q: FloatArray,
-    f: tuple[float, float, float],
+    g: tuple[FloatArray, FloatArray, FloatArray],
     bar: FloatArray,
     stages: tuple[FloatArray, ...],
     outers: FloatArray,
@@ -247,11 +246,11 @@ def _step_back(
     u, n1, n2, n3, n4 = stages
     halfway = c.half * u
     a = halfway + c.inner * n1
-    d_bar = model.drive(c.last * bar, -f[2] * q)
+    d_bar = model.drive(c.last * bar, -g[2])
     extrapolated_bar = c.inner * d_bar
     between_bar = c.middle * bar
-    b_bar = model.drive(between_bar + 2 * extrapolated_bar, -f[1] * q)
-    a_bar = c.half * d_bar + model.drive(between_bar + c.inner * b_bar, -f[1] * q)
+    b_bar = model.drive(between_bar + 2 * extrapolated_bar, -g[1])
+    a_bar = c.half * d_bar + model.drive(between_bar + c.inner * b_bar, -g[1])
     halfway_bar = a_bar + b_bar + c.half * bar
     n1_bar = c.first * bar - extrapolated_bar + c.inner * a_bar
     outers[0] += np.hstack([halfway_bar, bar, d_bar]) @ np.hstack([u, halfway, a]).T
@@ -259,4 +258,4 @@ def _step_back(
     outers[2] += bar @ n1.T
     outers[3] += bar @ (n2 + n3).T
     outers[4] += bar @ n4.T
-    return c.half * halfway_bar + model.drive(n1_bar, -f[0] * q)
+    return c.half * halfway_bar + model.drive(n1_bar, -g[0])

@@ -1,4 +1,4 @@
-"""Effective gradient waveforms: the time profile f(t) that multiplies a measurement's wave-number rate q = gamma G."""
+"""Effective gradient waveforms: how a measurement's wave-number rate q = gamma G unfolds in time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from dmrifw.typing import FloatArray
 class Waveform(Protocol):
     """A gradient waveform up to its amplitude and direction.
 
-    The effective gradient is g(t) = q f(t) with q in rad/(um ms) and max |f| = 1; refocusing pulses are folded into
-    the sign of f.
+    A measurement plays it with an amplitude and direction q, rad/(um ms); most waveforms are linear, g(t) = q f(t) with
+    max |f| = 1. Refocusing pulses are folded into the sign. The effective gradient integrates to zero at the echo time.
     """
 
     @property
     def breakpoints(self) -> FloatArray:
-        """Times in ms, from 0 to the echo time, between which f is smooth."""
+        """Times in ms, from 0 to the echo time, between which the gradient is smooth."""
 
     @property
     def diffusion_time(self) -> float:
@@ -28,7 +28,7 @@ class Waveform(Protocol):
 
     @property
     def is_antisymmetric(self) -> bool:
-        """True where f(TE - t) = -f(t): half an evolution then gives the signal."""
+        """True where g(TE - t) = -g(t): half an evolution then gives the signal."""
 
     def profile(self, time: float, interval: int) -> float:
         """F at `time` ms, continued smoothly from inside the interval after breakpoint number `interval`."""
@@ -80,11 +80,11 @@ class PGSE:
         """See `Waveform.is_antisymmetric`."""
         return True
 
-    def profile(self, time: float, interval: int) -> float:
-        """See `Waveform.profile`."""
+    def gradient(self, q: FloatArray, time: float, interval: int) -> FloatArray:
+        """See `Waveform.gradient`."""
         if interval == 0:
-            return 1.0
-        return -1.0 if interval == len(self.breakpoints) - 2 else 0.0
+            return q
+        return -q if interval == len(self.breakpoints) - 2 else 0.0 * q
 
     def b_per_squared_q(self) -> float:
         """See `Waveform.b_per_squared_q`."""
