@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Required, TypeAlias, TypeVar
 
 import pluggy
 import pydantic
 import pydantic_core
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
 
 from dmrifw import hookspecs
 from dmrifw.errors import InputError, PluginError

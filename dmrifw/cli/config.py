@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tomllib
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from dmrifw.cli.fields import (

@@ -35,7 +35,7 @@ class Sphere:
     def contains(self, points: FloatArray) -> BoolArray:
         """See `Shape.contains`. Local."""
         distance: FloatArray = np.linalg.norm(points - np.asarray(self.centre), axis=1)
-        return distance <= self.radius * (1 + _SLACK)
+        return np.less_equal(distance, self.radius * (1 + _SLACK))
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def cells_inside(grid: Grid, shape: Shape) -> BoolArray:
 
     Source: Spinverse, arXiv 2603.04638 (all-vertices-inside rule).
     """
-    inside: BoolArray = shape.contains(grid.points)[grid.cells].all(axis=1)
-    return inside
+    return np.all(shape.contains(grid.points)[grid.cells], axis=1)
 
 
 def shape_barrier(grid: Grid, shape: Shape) -> BoolArray:

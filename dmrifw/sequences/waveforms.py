@@ -30,8 +30,19 @@ class Waveform(Protocol):
     def is_antisymmetric(self) -> bool:
         """True where g(TE - t) = -g(t): half an evolution then gives the signal."""
 
-    def profile(self, time: float, interval: int) -> float:
-        """F at `time` ms, continued smoothly from inside the interval after breakpoint number `interval`."""
+    def gradient(self, q: FloatArray, time: float, interval: int) -> FloatArray:
+        """Effective gradients at a time.
+
+        Args:
+            q: (m, 3) amplitude and direction of each measurement, rad/(um ms).
+            time: ms, inside the closed interval.
+            interval: Which interval between breakpoints `time` belongs to, so that a jump is read from the right side.
+
+        Returns:
+            (m, 3) rad/(um ms).
+
+        Local.
+        """
 
     def b_per_squared_q(self) -> float:
         """B in ms/um^2 for q = 1 rad/(um ms), exactly."""
