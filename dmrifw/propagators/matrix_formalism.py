@@ -13,12 +13,14 @@ from dmrifw.sequences import Protocol, Waveform
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
 _FIRST_MODES = 128
+"""Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
+
 _MODE_GROWTH = 1.5
 _PROBE_SHARE = 0.75
 """The error of r modes is measured as the change of the hardest signals from 0.75 r to r modes."""
 
 _MODE_SHARE = 0.6
-_TIME_SHARE = 0.05
+_TIME_SHARE = 0.1
 """Shares of the tolerance given to truncation and to time stepping; the rest is reserve for the estimates."""
 
 _TAPE_BYTES = 5e8
@@ -130,7 +132,7 @@ class MatrixFormalism:
     def _basis(self, permeability: FloatArray, rows: IntArray) -> tuple[Modes, ReducedModel]:
         """Modes in growing number until dropping the last quarter of them no longer changes the hardest signals."""
         source = ModeSource(self.operators.diffusion(permeability), self.operators.mass, self.operators.comm)
-        count = _FIRST_MODES
+        count = int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25))
         while True:
             modes = source.lowest(count)
             model = modes.reduce(self.operators)
@@ -160,14 +162,13 @@ class MatrixFormalism:
         return max(0.6 * float(np.linalg.norm(q, axis=1).max()) * self._reach, 0.1)
 
     def _cuts(self, model: ReducedModel, waveform: Waveform, q: FloatArray) -> list[Interval]:
-        """Time steps whose error, measured by halving them on the hardest signals, is within tolerance."""
+        """Time steps whose error, measured by doubling them on the hardest signals, is within tolerance."""
         target, rate = _TIME_SHARE * self.tolerance, self._guess(q)
         while True:
-            cuts = intervals(waveform, rate)
-            coarse = _attenuation(model, waveform, q, cuts)
-            error = float(np.abs(coarse - _attenuation(model, waveform, q, intervals(waveform, 2 * rate))).max())
-            wanted = 1.1 * rate * (error / target) ** 0.25
-            if wanted <= 2 * rate:
+            fine = _attenuation(model, waveform, q, intervals(waveform, rate))
+            change = np.abs(fine - _attenuation(model, waveform, q, intervals(waveform, rate / 2))).max()
+            wanted = 1.1 * rate * float(change / 8 / target) ** 0.25  # fourth order would allow change / 15
+            if wanted <= rate:
                 return intervals(waveform, max(wanted, 0.7 * rate))
             rate = wanted
 
