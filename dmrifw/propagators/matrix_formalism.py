@@ -170,7 +170,7 @@ class MatrixFormalism:
             wanted = 1.1 * rate * float(change / 8 / target) ** 0.25  # fourth order would allow change / 15
             if wanted <= rate:
                 return intervals(waveform, max(wanted, 0.7 * rate))
-            rate = wanted
+            rate = max(wanted, 1.6 * rate)  # stiff modes lower the order: do not creep
 
     def _batches(self, model: ReducedModel, rows: IntArray) -> tuple[list[Batch], IntArray, int]:
         """Distinct measurements, sequence by sequence, dealt out to the ranks in blocks that fit the memory budget."""
