@@ -162,15 +162,19 @@ class MatrixFormalism:
         return max(0.6 * float(np.linalg.norm(q, axis=1).max()) * self._reach, 0.1)
 
     def _cuts(self, model: ReducedModel, waveform: Waveform, q: FloatArray) -> list[Interval]:
-        """Time steps whose error, measured by doubling them on the hardest signals, is within tolerance."""
-        target, rate = _TIME_SHARE * self.tolerance, self._guess(q)
+        """Time steps whose error, measured by doubling them on the hardest signals, is within tolerance.
+
+        Their number comes from a coarse ladder, so that it stays put under small changes of the tissue.
+        """
+        target, base, rung = _TIME_SHARE * self.tolerance, self._guess(q), 0
         while True:
+            rate = base * 2.0 ** (rung / 2)
             fine = _attenuation(model, waveform, q, intervals(waveform, rate))
-            change = np.abs(fine - _attenuation(model, waveform, q, intervals(waveform, rate / 2))).max()
-            wanted = 1.1 * rate * float(change / 8 / target) ** 0.25  # fourth order would allow change / 15
-            if wanted <= rate:
-                return intervals(waveform, max(wanted, 0.7 * rate))
-            rate = max(wanted, 1.6 * rate)  # stiff modes lower the order: do not creep
+            change = float(np.abs(fine - _attenuation(model, waveform, q, intervals(waveform, rate / 2))).max())
+            missing = int(np.ceil(0.5 * np.log2(max(change / 8 / target, 0.25))))  # fourth order would allow change / 15
+            if missing <= 0:
+                return intervals(waveform, base * 2.0 ** ((rung + missing) / 2))
+            rung += missing + (missing == 1 and rung > 0)  # stiff modes lower the order: do not creep
 
     def _batches(self, model: ReducedModel, rows: IntArray) -> tuple[list[Batch], IntArray, int]:
         """Distinct measurements, sequence by sequence, dealt out to the ranks in blocks that fit the memory budget."""
