@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Length, OneOrMore, Point, Section, Vector
+from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
 from dmrifw.errors import InputError
-from dmrifw.mesh import Grid, bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh import Grid, bcc_grid, from_arrays, generators, shape_barrier
 from dmrifw.mesh.lattice import DEFAULT_SIZE
 from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus
-from dmrifw.typing import BoolArray, IntArray
+from dmrifw.typing import BoolArray
 
 TAG_NAMES = ("gmsh:physical", "cell_tags")
 """Cell data that number the compartments of a mesh file, in order of preference."""
@@ -29,13 +29,19 @@ class Substrate:
     Attributes:
         grid: The grid.
         barrier: (F,) True on the faces that are walls; None where nothing says which.
-        interface: (F,) number of the interface between two compartments that a face belongs to, -1 elsewhere; None
-            where the grid has one compartment. Interfaces are numbered by their pair of compartments, ascending.
+        ambient: Whether every face may be a wall, as on the grid of an inversion; otherwise those in `barrier` alone.
     """
 
     grid: Grid
     barrier: BoolArray | None = None
-    interface: IntArray | None = None
+    ambient: bool = False
+
+    @property
+    def interfaces(self) -> BoolArray | None:
+        """(F,) True on the faces at which the magnetization may jump; None where it may at all of them."""
+        if self.ambient:
+            return None
+        return np.zeros(len(self.grid.faces), dtype=bool) if self.barrier is None else self.barrier
 
 
 class SphereBarrier(Section):
@@ -97,7 +103,7 @@ class GridGeometry(Section):
             InputError: The grid is too coarse, or a shape holds none of its cells.
         """
         grid = bcc_grid(self.cells, self.size)
-        return Substrate(grid, _walls(grid, self.barrier))
+        return Substrate(grid, _walls(grid, self.barrier), ambient=True)
 
 
 class FileGeometry(Section):
@@ -122,14 +128,59 @@ class FileGeometry(Section):
             grid = from_arrays(points, cells, compartments)
         except InputError as error:
             raise error.located(file=file) from error
-        interface = _interfaces(grid)
         shapes = _walls(grid, self.barrier)
-        if interface is None:
-            return Substrate(grid, shapes)
-        return Substrate(grid, interface >= 0 if shapes is None else (interface >= 0) | shapes, interface)
+        if grid.compartment_count == 1:
+            return Substrate(grid, shapes, ambient=True)
+        return Substrate(grid, grid.is_interface if shapes is None else grid.is_interface | shapes)
 
 
-Geometry = Annotated[GridGeometry | FileGeometry, Field(discriminator="kind")]
+class LayersGeometry(Section):
+    """Parallel layers along x; compartments from left to right."""
+
+    kind: Literal["layers"]
+    widths: Lengths
+    transverse: Lengths = Field(default=list(generators.DEFAULT_TRANSVERSE))
+    h: Length = generators.DEFAULT_LAYER_H
+    transverse_h: Length = generators.DEFAULT_TRANSVERSE_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Local."""
+        return _compartments(generators.layers(self.widths, self.transverse, self.h, self.transverse_h))
+
+
+class SpheresGeometry(Section):
+    """Concentric spheres; compartments inside out."""
+
+    kind: Literal["spheres"]
+    radii: Lengths
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.spheres(self.radii, self.h))
+
+
+class CylindersGeometry(Section):
+    """Concentric cylinders around z; compartments inside out."""
+
+    kind: Literal["cylinders"]
+    radii: Lengths
+    length: Length = generators.DEFAULT_LENGTH
+    h: Length = generators.DEFAULT_H
+    axial_h: Length | None = None
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.cylinders(self.radii, self.length, self.h, self.axial_h))
+
+
+Geometry = Annotated[
+    GridGeometry | FileGeometry | LayersGeometry | SpheresGeometry | CylindersGeometry, Field(discriminator="kind")
+]
+
+
+def _compartments(grid: Grid) -> Substrate:
+    return Substrate(grid, grid.is_interface)
 
 
 def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
@@ -137,16 +188,6 @@ def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
     if not barriers:
         return None
     return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])
-
-
-def _interfaces(grid: Grid) -> IntArray | None:
-    if grid.compartment_count == 1:
-        return None
-    pair = np.sort(grid.cell_tags[grid.face_cells], axis=1)
-    between = (pair[:, 0] != pair[:, 1]) & ~grid.is_exterior
-    number = np.full(len(grid.faces), -1, dtype=np.int64)
-    number[between] = np.unique(pair[between], axis=0, return_inverse=True)[1].reshape(-1)
-    return number
 
 
 def _read_npz(file: Path) -> tuple[Any, Any, Any]:

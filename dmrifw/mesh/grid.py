@@ -80,6 +80,32 @@ class Grid:
         return int(self.cell_tags.max()) + 1
 
     @cached_property
+    def is_interface(self) -> BoolArray:
+        """(F,) True where the cells on both sides of a face are of different compartments."""
+        return ~self.is_exterior & (self.cell_tags[self.face_cells[:, 0]] != self.cell_tags[self.face_cells[:, 1]])
+
+    @cached_property
+    def interface_pairs(self) -> IntArray:
+        """(I, 2) compartments on both sides of each interface, ascending in a row; rows in lexicographic order."""
+        return np.unique(self._compartments_beside(self.is_interface), axis=0)
+
+    @cached_property
+    def interface_of_face(self) -> IntArray:
+        """(F,) interface that a face belongs to, a row of `interface_pairs`; -1 where it is none."""
+        number = np.full(len(self.faces), -1, dtype=np.int64)
+        pairs = self._compartments_beside(self.is_interface)
+        number[self.is_interface] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        return number
+
+    @property
+    def interface_count(self) -> int:
+        """Number of interfaces: pairs of compartments that share a face."""
+        return len(self.interface_pairs)
+
+    def _compartments_beside(self, chosen: BoolArray) -> IntArray:
+        return np.sort(self.cell_tags[self.face_cells[chosen]], axis=1)
+
+    @cached_property
     def mesh(self) -> dolfinx.mesh.Mesh:
         """The distributed DOLFINx mesh of this grid. Collective on first use."""
         from dmrifw import compat
