@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,13 +11,11 @@ from pydantic import Field
 
 from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
 from dmrifw.errors import InputError
-from dmrifw.mesh import Grid, bcc_grid, from_arrays, generators, shape_barrier
+from dmrifw.mesh import Grid, bcc_grid, generators, shape_barrier
+from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
 from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus
 from dmrifw.typing import BoolArray
-
-TAG_NAMES = ("gmsh:physical", "cell_tags")
-"""Cell data that number the compartments of a mesh file, in order of preference."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +103,15 @@ class GridGeometry(Section):
 
 
 class FileGeometry(Section):
-    """A tetrahedral mesh from a file, its compartments from the file's cell tags."""
+    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron."""
 
     kind: Literal["file"]
     path: str
+    h: Length | None = None
     barrier: Barriers = Field(default=[])
 
     def build(self, folder: Path) -> Substrate:
-        """The substrate of `path`, relative to `folder`. Local.
+        """The substrate of `path`, relative to `folder`. Collective.
 
         Raises:
             InputError: The file is missing or unreadable, or its mesh is not a sound tetrahedral grid.
@@ -122,12 +119,7 @@ class FileGeometry(Section):
         file = folder / self.path
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
-        points, cells, tags = _read_npz(file) if file.suffix == ".npz" else _read_mesh(file)
-        compartments = None if tags is None else np.unique(tags, return_inverse=True)[1].reshape(-1)
-        try:
-            grid = from_arrays(points, cells, compartments)
-        except InputError as error:
-            raise error.located(file=file) from error
+        grid = read_grid(file, self.h)
         shapes = _walls(grid, self.barrier)
         if grid.compartment_count == 1:
             return Substrate(grid, shapes, ambient=True)
@@ -188,38 +180,3 @@ def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
     if not barriers:
         return None
     return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])
-
-
-def _read_npz(file: Path) -> tuple[Any, Any, Any]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files if name in ("points", "cells", "cell_tags")}
-    except Exception as error:  # a damaged zip raises from many libraries
-        raise InputError(f"not an .npz of plain arrays ({error})", "write it with numpy.savez", file=file) from error
-    for name in ("points", "cells"):
-        if name not in content:
-            raise InputError("the array is missing", "save points (V, 3) in um and cells (E, 4)", key=name, file=file)
-    return content["points"], content["cells"], content.get("cell_tags")
-
-
-def _read_mesh(file: Path) -> tuple[Any, Any, Any]:
-    import meshio
-
-    said = StringIO()
-    try:
-        with redirect_stdout(said), redirect_stderr(said):  # meshio prints its complaints
-            mesh = meshio.read(file)
-    except (Exception, SystemExit) as error:  # its readers raise whatever their parsers do, and some exit
-        told = said.getvalue().strip() or f"{type(error).__name__}: {error}"
-        raise InputError(f"cannot be read as a mesh ({told})", "give .npz, .msh, .vtu or .xdmf", file=file) from error
-    blocks = [index for index, block in enumerate(mesh.cells) if block.type == "tetra"]
-    if not blocks:
-        kinds = ", ".join(sorted({block.type for block in mesh.cells})) or "no cells"
-        raise InputError(
-            f"no linear tetrahedra, only {kinds}", "mesh the volume with first-order tetrahedra", file=file
-        )
-    cells = np.concatenate([mesh.cells[index].data for index in blocks])
-    for name in TAG_NAMES:
-        if name in mesh.cell_data:
-            return mesh.points, cells, np.concatenate([np.ravel(mesh.cell_data[name][index]) for index in blocks])
-    return mesh.points, cells, None

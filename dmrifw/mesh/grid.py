@@ -147,7 +147,7 @@ def from_arrays(
 
     Local; the mesh itself is made on first use of `Grid.mesh`.
     """
-    points = _checked_points(points)
+    points = checked_points(points)
     cells = _checked_cells(cells, points)
     tags = np.zeros(len(cells), dtype=np.int64) if cell_tags is None else np.asarray(cell_tags, dtype=np.int64)
     if tags.shape != (len(cells),) or tags.min() < 0:
@@ -170,7 +170,14 @@ def _world() -> Any:
     return MPI.COMM_WORLD
 
 
-def _checked_points(points: ArrayLike) -> FloatArray:
+def checked_points(points: ArrayLike) -> FloatArray:
+    """(V, 3) finite coordinates.
+
+    Raises:
+        InputError: They are not.
+
+    Local.
+    """
     try:
         array = np.ascontiguousarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -183,7 +190,14 @@ def _checked_points(points: ArrayLike) -> FloatArray:
     return array
 
 
-def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
+def checked_indices(cells: ArrayLike, points: FloatArray) -> IntArray:
+    """(E, 4) indices of points.
+
+    Raises:
+        InputError: They are not.
+
+    Local.
+    """
     try:
         array = np.ascontiguousarray(cells)
     except ValueError as error:
@@ -200,6 +214,11 @@ def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
             f"use indices 0 to {len(points) - 1}",
             key="cells",
         )
+    return array
+
+
+def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
+    array = checked_indices(cells, points)
     _refuse_duplicates(array)
     volumes = signed_volumes(points, array)
     scale = np.ptp(points[array], axis=1).max(axis=1) ** 3

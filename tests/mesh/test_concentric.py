@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from dmrifw.errors import InputError
-from dmrifw.mesh.generators import cylinders, layers, spheres
 from mesh_checks import (
     assert_interfaces_are_closed,
     compartment_volumes,
     interface_areas,
     total_exterior_area,
 )
+
+from dmrifw.errors import InputError
+from dmrifw.mesh.generators import cylinders, layers, spheres
 
 
 class TestLayers:
