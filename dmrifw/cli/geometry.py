@@ -166,8 +166,29 @@ class CylindersGeometry(Section):
         return _compartments(generators.cylinders(self.radii, self.length, self.h, self.axial_h))
 
 
+class PackedCylindersGeometry(Section):
+    """Parallel cylinders of random size in a box; the space between them is the last compartment."""
+
+    kind: Literal["packed-cylinders"]
+    count: int = 20
+    mean_radius: Length = 1.0
+    spread: Annotated[float, Field(ge=0)] = 0.3
+    fraction: float = 0.6
+    length: Length = generators.DEFAULT_LENGTH
+    h: Length = 0.4
+    axial_h: Length | None = None
+    gap: Length = 0.1
+    periodic: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.packed_cylinders(**self.model_dump(exclude={"kind"})))
+
+
 Geometry = Annotated[
-    GridGeometry | FileGeometry | LayersGeometry | SpheresGeometry | CylindersGeometry, Field(discriminator="kind")
+    GridGeometry | FileGeometry | LayersGeometry | SpheresGeometry | CylindersGeometry | PackedCylindersGeometry,
+    Field(discriminator="kind"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from dmrifw.mesh.generators.cylinders import cylinders
 from dmrifw.mesh.generators.layers import layers
+from dmrifw.mesh.generators.packed_cylinders import packed_cylinders
 from dmrifw.mesh.generators.sizes import (
     DEFAULT_H,
     DEFAULT_LAYER_H,
@@ -19,5 +20,6 @@ __all__ = [
     "DEFAULT_TRANSVERSE_H",
     "cylinders",
     "layers",
+    "packed_cylinders",
     "spheres",
 ]
