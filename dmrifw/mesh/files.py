@@ -14,6 +14,7 @@ from dmrifw.mesh.doctor import examine_surface, unit_finding
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank
 from dmrifw.mesh.grid import Grid
 from dmrifw.mesh.surfaces import TriangleSurface, fill
+from dmrifw.mesh.swc import fill_neuron, read_swc
 
 TAG_NAMES = ("gmsh:physical", "cell_tags")
 """Cell data that number the compartments of a mesh file, in order of preference."""
@@ -63,6 +64,8 @@ def read_file(path: Path, h: float | None = None) -> Arrays | TriangleSurface:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return _read_npz(path)
+    if suffix == ".swc":
+        return fill_neuron(read_swc(path), h)
     mesh = _meshio(path)
     if suffix in SURFACE_SUFFIXES:
         return _surface(mesh, path)

@@ -19,7 +19,7 @@ from dmrifw.mesh.periodic import matching_faces
 @given(seed=st.integers(0, 1000), dimension=st.sampled_from([2, 3]), periodic=st.booleans())
 def test_no_two_are_closer_than_the_gap(seed: int, dimension: int, periodic: bool) -> None:
     radii = gamma_radii(12, 1.0, 0.3, seed)
-    packing = pack(radii, 0.35, dimension, 0.1, periodic, seed)
+    packing = pack(radii, 0.25, dimension, 0.1, periodic, seed)
     away = packing.centres[:, None] - packing.centres[None]
     if periodic:
         away -= packing.side * np.round(away / packing.side)
