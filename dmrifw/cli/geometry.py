@@ -186,8 +186,32 @@ class PackedCylindersGeometry(Section):
         return _compartments(generators.packed_cylinders(**self.model_dump(exclude={"kind"})))
 
 
+class PackedSpheresGeometry(Section):
+    """Spheres of random size in a box; the space between them is the last compartment."""
+
+    kind: Literal["packed-spheres"]
+    count: int = 10
+    mean_radius: Length = 3.0
+    spread: Annotated[float, Field(ge=0)] = 0.5
+    fraction: float = 0.3
+    h: Length = 1.0
+    gap: Length = 0.3
+    periodic: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.packed_spheres(**self.model_dump(exclude={"kind"})))
+
+
 Geometry = Annotated[
-    GridGeometry | FileGeometry | LayersGeometry | SpheresGeometry | CylindersGeometry | PackedCylindersGeometry,
+    GridGeometry
+    | FileGeometry
+    | LayersGeometry
+    | SpheresGeometry
+    | CylindersGeometry
+    | PackedCylindersGeometry
+    | PackedSpheresGeometry,
     Field(discriminator="kind"),
 ]
 

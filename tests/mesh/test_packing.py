@@ -1,4 +1,4 @@
-"""Packed cylinders: nothing overlaps, areas are those of circles, walls are closed, periodic sides match."""
+"""Packed cylinders and spheres: nothing overlaps, walls are closed, periodic sides match."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mesh_checks import assert_interfaces_are_closed, compartment_volumes
 
 from dmrifw.errors import InputError
-from dmrifw.mesh.generators import packed_cylinders
+from dmrifw.mesh.generators import packed_cylinders, packed_spheres
 from dmrifw.mesh.generators.layers import layers
 from dmrifw.mesh.generators.packing import gamma_radii, pack
 from dmrifw.mesh.periodic import matching_faces
@@ -69,6 +69,19 @@ def test_sides_of_layers_match_too() -> None:
 def test_sides_that_differ_are_refused() -> None:
     with pytest.raises(InputError, match=r"the faces at x = .* and .* um do not match"):
         matching_faces(packed_cylinders(4, length=1, fraction=0.4), 0)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_spheres_have_about_the_volume_of_balls(periodic: bool) -> None:
+    grid = packed_spheres(4, 2.0, 0.3, fraction=0.25, periodic=periodic, seed=1)
+    balls = 4 / 3 * np.pi * gamma_radii(4, 2.0, 0.3, 1) ** 3
+    np.testing.assert_allclose(compartment_volumes(grid)[:-1], balls, rtol=0.03)
+    assert grid.volume == pytest.approx(balls.sum() / 0.25)
+    np.testing.assert_array_equal(grid.interface_pairs, [(i, 4) for i in range(4)])
+    assert_interfaces_are_closed(grid)
+    if periodic:
+        pairs = [matching_faces(grid, axis) for axis in range(3)]
+        assert sorted(np.concatenate(pairs).ravel()) == np.flatnonzero(grid.is_exterior).tolist()
 
 
 def test_the_same_seed_gives_the_same_mesh() -> None:

@@ -3,6 +3,7 @@
 from dmrifw.mesh.generators.cylinders import cylinders
 from dmrifw.mesh.generators.layers import layers
 from dmrifw.mesh.generators.packed_cylinders import packed_cylinders
+from dmrifw.mesh.generators.packed_spheres import packed_spheres
 from dmrifw.mesh.generators.sizes import (
     DEFAULT_H,
     DEFAULT_LAYER_H,
@@ -21,5 +22,6 @@ __all__ = [
     "cylinders",
     "layers",
     "packed_cylinders",
+    "packed_spheres",
     "spheres",
 ]

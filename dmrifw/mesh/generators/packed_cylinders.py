@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmrifw.mesh.extrude import extrude, spaced
+from dmrifw.mesh.generators.boxes import cut_box, join_sides
 from dmrifw.mesh.generators.checks import affordable, positive
 from dmrifw.mesh.generators.packing import Packing, gamma_radii, images, pack
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank, session, triangles
@@ -84,22 +85,11 @@ def _flat(packing: Packing, h: float) -> Arrays:
         occ = gmsh.model.occ
         box = occ.addRectangle(0, 0, 0, packing.side, packing.side)
         discs = [(2, occ.addDisk(x, y, 0, r, r)) for (x, y), r in zip(centres, grown, strict=True)]
-        _, parents = occ.fragment([(2, box)], discs)
-        occ.synchronize()
-        inside = {tag for _, tag in parents[0]}
-        compartments: list[list[int]] = [[] for _ in range(len(packing.radii) + 1)]
-        for disc, pieces in zip(which, parents[1:], strict=True):
-            mine = inside & {tag for _, tag in pieces}
-            compartments[disc] += sorted(mine)
-            inside -= mine
-        compartments[-1] = sorted(inside)
-        used = {tag for pieces in compartments for tag in pieces}
-        outside = [entity for entity in gmsh.model.getEntities(2) if entity[1] not in used]
-        occ.remove(outside, recursive=True)
+        compartments = cut_box(occ, (2, box), discs, which)
         occ.synchronize()
         _divide_arcs(gmsh, centres, grown, segments)
         if packing.periodic:
-            _join_sides(gmsh, packing.side)
+            join_sides(gmsh, packing.side, 2)
         gmsh.model.mesh.generate(2)
         return triangles(gmsh, compartments)
 
@@ -114,24 +104,6 @@ def _divide_arcs(gmsh: Any, centres: FloatArray, radii: FloatArray, segments: In
         circle = int(np.abs(np.linalg.norm(a[:, None] - centres, axis=2) - radii).max(axis=0).argmin())
         parts = segments[circle] * float(high[0] - low[0]) / (2 * np.pi)
         gmsh.model.mesh.setTransfiniteCurve(curve, max(2, round(parts)) + 1)
-
-
-def _join_sides(gmsh: Any, side: float) -> None:
-    """Every curve on the right and upper side is meshed as a copy of the one opposite."""
-    boxes = {tag: np.array(gmsh.model.getBoundingBox(1, tag)) for _, tag in gmsh.model.getEntities(1)}
-    slack = 1e-5 * side
-    for axis in (0, 1):
-        on = {
-            wall: [tag for tag, box in boxes.items() if np.abs(box[[axis, axis + 3]] - wall).max() < slack]
-            for wall in (0.0, side)
-        }
-        shift = np.zeros(6)
-        shift[[axis, axis + 3]] = side
-        move = np.eye(4)
-        move[axis, 3] = side
-        for copy in on[side]:
-            master = min(on[0.0], key=lambda tag: float(np.abs(boxes[tag] + shift - boxes[copy]).max()))
-            gmsh.model.mesh.setPeriodic(1, [copy], [master], move.ravel().tolist())
 
 
 def _ranks(points: FloatArray, packing: Packing) -> IntArray:
