@@ -107,6 +107,36 @@ def plugins(debug: Debug = False) -> None:
     list_plugins(_console())
 
 
+mesh_app = typer.Typer(no_args_is_help=True, help="Examine, mend and make meshes.")
+app.add_typer(mesh_app, name="mesh")
+
+
+@mesh_app.command("check")
+def mesh_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A mesh of tetrahedra, a surface, or a neuron.")],
+    fix: Annotated[
+        Path | None, typer.Option("--fix", metavar="OUT", help="Mend what is safe and write the result here.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Say what is wrong with a mesh file, where, and how to mend it."""
+    from dmrifw.cli.mesh import check as work
+
+    work(file, fix=fix, console=_shared_console())
+
+
+@mesh_app.command("make")
+def mesh_make(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A .msh, .vtu, .xdmf or .npz.")],
+    debug: Debug = False,
+) -> None:
+    """Write the mesh of a config's [geometry]."""
+    from dmrifw.cli.mesh import make as work
+
+    work(config, output, console=_shared_console())
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command line.
 

@@ -53,6 +53,11 @@ class Case:
         return self.substrate.barrier
 
     @property
+    def interfaces(self) -> BoolArray | None:
+        """(F,) True on the faces at which the magnetization may jump; None where it may at all of them."""
+        return self.substrate.interfaces
+
+    @property
     def judged_faces(self) -> BoolArray:
         """(F,) True on the faces whose permeability has an effect: exterior ones only if the exterior is permeable."""
         return ~self.grid.is_exterior | (self.config.tissue.exterior == "permeable")
@@ -113,7 +118,7 @@ def build_case(config: Config) -> Case:
     Raises:
         InputError: Values do not fit together, or a file that the config names is missing or unsound.
 
-    Local.
+    Collective: the first rank makes the meshes of generators.
     """
     folder = config.path.parent
     with blame("protocol", config.path):
@@ -129,9 +134,9 @@ def build_case(config: Config) -> Case:
 def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None:
     """The permeability of every face.
 
-    `tissue.permeability` belongs to all faces of a grid without compartments (one number, or one for each face), and
-    to the interfaces between compartments where there are some (one number, or one for each interface); all other
-    faces are then open. Without it, walls have `barrier_permeability` and other faces `open_permeability`.
+    `tissue.permeability` belongs to all faces of an ambient grid (one number, or one for each face), and otherwise to
+    the interfaces between compartments (one number, or one for each interface); all other faces are then open.
+    Without it, walls have `barrier_permeability` and other faces `open_permeability`.
 
     Args:
         tissue: The `[tissue]` table.
@@ -141,7 +146,7 @@ def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None
         (F,) um/ms; None where nothing says which faces are walls.
 
     Raises:
-        InputError: A list has the wrong length.
+        InputError: A list has the wrong length, or there is no interface.
 
     Local.
     """
@@ -151,13 +156,19 @@ def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None
             return None
         return np.where(substrate.barrier, tissue.barrier_permeability, tissue.open_permeability)
     values = np.asarray(tissue.permeability, dtype=np.float64)
-    if substrate.interface is None:
+    if substrate.ambient:
         _check_length(values, count, "faces of the grid")
         return np.broadcast_to(values, (count,)).copy()
-    interfaces = int(substrate.interface.max()) + 1
+    interfaces = substrate.grid.interface_count
+    if interfaces == 0 and values.size:
+        raise InputError(
+            "there is no interface in this geometry",
+            "remove it: one compartment has no walls inside",
+            key="permeability",
+        )
     _check_length(values, interfaces, "interfaces between compartments")
     per_interface = np.append(np.broadcast_to(values, (interfaces,)), tissue.open_permeability)
-    return per_interface[substrate.interface]  # -1, "no interface", reads the appended entry
+    return per_interface[substrate.grid.interface_of_face]  # -1, "no interface", reads the appended entry
 
 
 def mean_diffusivity(tissue: Tissue) -> float:

@@ -67,6 +67,21 @@ def _one_or_list(check: Callable[[Any], float]) -> Callable[[Any], Any]:
     return walk
 
 
+def _list_of(check: Callable[[Any], float]) -> Callable[[Any], list[float]]:
+    walk = _one_or_list(check)
+
+    def listed(value: Any) -> list[float]:
+        if not isinstance(value, list):
+            raise InputError(f"got {value!r}", "give a list, such as [3, 5]")
+        return list(walk(value))
+
+    return listed
+
+
+def _or_none_at_all(walk: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: [] if value == [] else walk(value)
+
+
 def _at_entry(check: Callable[[Any], Any], entry: Any, index: int) -> Any:
     try:
         return check(entry)
@@ -145,6 +160,7 @@ def _as_list(value: Any) -> Any:
 _positive_diffusivity = _checker("diffusivity", zero=False, infinite=False)
 
 Length: TypeAlias = Annotated[float, BeforeValidator(_checker("length", zero=False, infinite=False))]
+Lengths: TypeAlias = Annotated[list[float], PlainValidator(_list_of(_checker("length", zero=False, infinite=False)))]
 Time: TypeAlias = Annotated[float, BeforeValidator(_checker("time", zero=False, infinite=False))]
 Permeability: TypeAlias = Annotated[float, BeforeValidator(_checker("permeability", zero=True, infinite=False))]
 Positive: TypeAlias = Annotated[float, BeforeValidator(_checker("dimensionless", zero=False, infinite=False))]
@@ -153,7 +169,8 @@ Point: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_p
 Vector: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_vector)]
 
 Permeabilities: TypeAlias = Annotated[
-    float | list[float], PlainValidator(_one_or_list(_checker("permeability", zero=True, infinite=False)))
+    float | list[float],
+    PlainValidator(_or_none_at_all(_one_or_list(_checker("permeability", zero=True, infinite=False)))),
 ]
 Diffusivities: TypeAlias = Annotated[float | list[Any], PlainValidator(_check_diffusivity)]
 RelaxationTimes: TypeAlias = Annotated[

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Length, OneOrMore, Point, Section, Vector
+from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
 from dmrifw.errors import InputError
-from dmrifw.mesh import Grid, bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh import Grid, bcc_grid, generators, shape_barrier
+from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
 from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus
-from dmrifw.typing import BoolArray, IntArray
-
-TAG_NAMES = ("gmsh:physical", "cell_tags")
-"""Cell data that number the compartments of a mesh file, in order of preference."""
+from dmrifw.typing import BoolArray
 
 
 @dataclass(frozen=True)
@@ -29,13 +25,19 @@ class Substrate:
     Attributes:
         grid: The grid.
         barrier: (F,) True on the faces that are walls; None where nothing says which.
-        interface: (F,) number of the interface between two compartments that a face belongs to, -1 elsewhere; None
-            where the grid has one compartment. Interfaces are numbered by their pair of compartments, ascending.
+        ambient: Whether every face may be a wall, as on the grid of an inversion; otherwise those in `barrier` alone.
     """
 
     grid: Grid
     barrier: BoolArray | None = None
-    interface: IntArray | None = None
+    ambient: bool = False
+
+    @property
+    def interfaces(self) -> BoolArray | None:
+        """(F,) True on the faces at which the magnetization may jump; None where it may at all of them."""
+        if self.ambient:
+            return None
+        return np.zeros(len(self.grid.faces), dtype=bool) if self.barrier is None else self.barrier
 
 
 class SphereBarrier(Section):
@@ -97,18 +99,19 @@ class GridGeometry(Section):
             InputError: The grid is too coarse, or a shape holds none of its cells.
         """
         grid = bcc_grid(self.cells, self.size)
-        return Substrate(grid, _walls(grid, self.barrier))
+        return Substrate(grid, _walls(grid, self.barrier), ambient=True)
 
 
 class FileGeometry(Section):
-    """A tetrahedral mesh from a file, its compartments from the file's cell tags."""
+    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron."""
 
     kind: Literal["file"]
     path: str
+    h: Length | None = None
     barrier: Barriers = Field(default=[])
 
     def build(self, folder: Path) -> Substrate:
-        """The substrate of `path`, relative to `folder`. Local.
+        """The substrate of `path`, relative to `folder`. Collective.
 
         Raises:
             InputError: The file is missing or unreadable, or its mesh is not a sound tetrahedral grid.
@@ -116,20 +119,105 @@ class FileGeometry(Section):
         file = folder / self.path
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
-        points, cells, tags = _read_npz(file) if file.suffix == ".npz" else _read_mesh(file)
-        compartments = None if tags is None else np.unique(tags, return_inverse=True)[1].reshape(-1)
-        try:
-            grid = from_arrays(points, cells, compartments)
-        except InputError as error:
-            raise error.located(file=file) from error
-        interface = _interfaces(grid)
+        grid = read_grid(file, self.h)
         shapes = _walls(grid, self.barrier)
-        if interface is None:
-            return Substrate(grid, shapes)
-        return Substrate(grid, interface >= 0 if shapes is None else (interface >= 0) | shapes, interface)
+        if grid.compartment_count == 1:
+            return Substrate(grid, shapes, ambient=True)
+        return Substrate(grid, grid.is_interface if shapes is None else grid.is_interface | shapes)
 
 
-Geometry = Annotated[GridGeometry | FileGeometry, Field(discriminator="kind")]
+class LayersGeometry(Section):
+    """Parallel layers along x; compartments from left to right."""
+
+    kind: Literal["layers"]
+    widths: Lengths
+    transverse: Lengths = Field(default=list(generators.DEFAULT_TRANSVERSE))
+    h: Length = generators.DEFAULT_LAYER_H
+    transverse_h: Length = generators.DEFAULT_TRANSVERSE_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Local."""
+        return _compartments(generators.layers(self.widths, self.transverse, self.h, self.transverse_h))
+
+
+class SpheresGeometry(Section):
+    """Concentric spheres; compartments inside out."""
+
+    kind: Literal["spheres"]
+    radii: Lengths
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.spheres(self.radii, self.h))
+
+
+class CylindersGeometry(Section):
+    """Concentric cylinders around z; compartments inside out."""
+
+    kind: Literal["cylinders"]
+    radii: Lengths
+    length: Length = generators.DEFAULT_LENGTH
+    h: Length = generators.DEFAULT_H
+    axial_h: Length | None = None
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.cylinders(self.radii, self.length, self.h, self.axial_h))
+
+
+class PackedCylindersGeometry(Section):
+    """Parallel cylinders of random size in a box; the space between them is the last compartment."""
+
+    kind: Literal["packed-cylinders"]
+    count: int = 20
+    mean_radius: Length = 1.0
+    spread: Annotated[float, Field(ge=0)] = 0.3
+    fraction: float = 0.6
+    length: Length = generators.DEFAULT_LENGTH
+    h: Length = 0.4
+    axial_h: Length | None = None
+    gap: Length = 0.1
+    periodic: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.packed_cylinders(**self.model_dump(exclude={"kind"})))
+
+
+class PackedSpheresGeometry(Section):
+    """Spheres of random size in a box; the space between them is the last compartment."""
+
+    kind: Literal["packed-spheres"]
+    count: int = 10
+    mean_radius: Length = 3.0
+    spread: Annotated[float, Field(ge=0)] = 0.5
+    fraction: float = 0.3
+    h: Length = 1.0
+    gap: Length = 0.3
+    periodic: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.packed_spheres(**self.model_dump(exclude={"kind"})))
+
+
+Geometry = Annotated[
+    GridGeometry
+    | FileGeometry
+    | LayersGeometry
+    | SpheresGeometry
+    | CylindersGeometry
+    | PackedCylindersGeometry
+    | PackedSpheresGeometry,
+    Field(discriminator="kind"),
+]
+
+
+def _compartments(grid: Grid) -> Substrate:
+    return Substrate(grid, grid.is_interface)
 
 
 def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
@@ -137,48 +225,3 @@ def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
     if not barriers:
         return None
     return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])
-
-
-def _interfaces(grid: Grid) -> IntArray | None:
-    if grid.compartment_count == 1:
-        return None
-    pair = np.sort(grid.cell_tags[grid.face_cells], axis=1)
-    between = (pair[:, 0] != pair[:, 1]) & ~grid.is_exterior
-    number = np.full(len(grid.faces), -1, dtype=np.int64)
-    number[between] = np.unique(pair[between], axis=0, return_inverse=True)[1].reshape(-1)
-    return number
-
-
-def _read_npz(file: Path) -> tuple[Any, Any, Any]:
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files if name in ("points", "cells", "cell_tags")}
-    except Exception as error:  # a damaged zip raises from many libraries
-        raise InputError(f"not an .npz of plain arrays ({error})", "write it with numpy.savez", file=file) from error
-    for name in ("points", "cells"):
-        if name not in content:
-            raise InputError("the array is missing", "save points (V, 3) in um and cells (E, 4)", key=name, file=file)
-    return content["points"], content["cells"], content.get("cell_tags")
-
-
-def _read_mesh(file: Path) -> tuple[Any, Any, Any]:
-    import meshio
-
-    said = StringIO()
-    try:
-        with redirect_stdout(said), redirect_stderr(said):  # meshio prints its complaints
-            mesh = meshio.read(file)
-    except (Exception, SystemExit) as error:  # its readers raise whatever their parsers do, and some exit
-        told = said.getvalue().strip() or f"{type(error).__name__}: {error}"
-        raise InputError(f"cannot be read as a mesh ({told})", "give .npz, .msh, .vtu or .xdmf", file=file) from error
-    blocks = [index for index, block in enumerate(mesh.cells) if block.type == "tetra"]
-    if not blocks:
-        kinds = ", ".join(sorted({block.type for block in mesh.cells})) or "no cells"
-        raise InputError(
-            f"no linear tetrahedra, only {kinds}", "mesh the volume with first-order tetrahedra", file=file
-        )
-    cells = np.concatenate([mesh.cells[index].data for index in blocks])
-    for name in TAG_NAMES:
-        if name in mesh.cell_data:
-            return mesh.points, cells, np.concatenate([np.ravel(mesh.cell_data[name][index]) for index in blocks])
-    return mesh.points, cells, None

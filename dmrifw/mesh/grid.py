@@ -80,6 +80,32 @@ class Grid:
         return int(self.cell_tags.max()) + 1
 
     @cached_property
+    def is_interface(self) -> BoolArray:
+        """(F,) True where the cells on both sides of a face are of different compartments."""
+        return ~self.is_exterior & (self.cell_tags[self.face_cells[:, 0]] != self.cell_tags[self.face_cells[:, 1]])
+
+    @cached_property
+    def interface_pairs(self) -> IntArray:
+        """(I, 2) compartments on both sides of each interface, ascending in a row; rows in lexicographic order."""
+        return np.unique(self._compartments_beside(self.is_interface), axis=0)
+
+    @cached_property
+    def interface_of_face(self) -> IntArray:
+        """(F,) interface that a face belongs to, a row of `interface_pairs`; -1 where it is none."""
+        number = np.full(len(self.faces), -1, dtype=np.int64)
+        pairs = self._compartments_beside(self.is_interface)
+        number[self.is_interface] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        return number
+
+    @property
+    def interface_count(self) -> int:
+        """Number of interfaces: pairs of compartments that share a face."""
+        return len(self.interface_pairs)
+
+    def _compartments_beside(self, chosen: BoolArray) -> IntArray:
+        return np.sort(self.cell_tags[self.face_cells[chosen]], axis=1)
+
+    @cached_property
     def mesh(self) -> dolfinx.mesh.Mesh:
         """The distributed DOLFINx mesh of this grid. Collective on first use."""
         from dmrifw import compat
@@ -121,7 +147,7 @@ def from_arrays(
 
     Local; the mesh itself is made on first use of `Grid.mesh`.
     """
-    points = _checked_points(points)
+    points = checked_points(points)
     cells = _checked_cells(cells, points)
     tags = np.zeros(len(cells), dtype=np.int64) if cell_tags is None else np.asarray(cell_tags, dtype=np.int64)
     if tags.shape != (len(cells),) or tags.min() < 0:
@@ -144,7 +170,14 @@ def _world() -> Any:
     return MPI.COMM_WORLD
 
 
-def _checked_points(points: ArrayLike) -> FloatArray:
+def checked_points(points: ArrayLike) -> FloatArray:
+    """(V, 3) finite coordinates.
+
+    Raises:
+        InputError: They are not.
+
+    Local.
+    """
     try:
         array = np.ascontiguousarray(points, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -157,7 +190,14 @@ def _checked_points(points: ArrayLike) -> FloatArray:
     return array
 
 
-def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
+def checked_indices(cells: ArrayLike, points: FloatArray) -> IntArray:
+    """(E, 4) indices of points.
+
+    Raises:
+        InputError: They are not.
+
+    Local.
+    """
     try:
         array = np.ascontiguousarray(cells)
     except ValueError as error:
@@ -174,6 +214,11 @@ def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
             f"use indices 0 to {len(points) - 1}",
             key="cells",
         )
+    return array
+
+
+def _checked_cells(cells: ArrayLike, points: FloatArray) -> IntArray:
+    array = checked_indices(cells, points)
     _refuse_duplicates(array)
     volumes = signed_volumes(points, array)
     scale = np.ptp(points[array], axis=1).max(axis=1) ** 3

@@ -45,26 +45,37 @@ def bcc_grid(cells: int = 4, size: float = DEFAULT_SIZE, comm: MPI.Comm | None =
     if not (np.isfinite(size) and size > 0):
         raise InputError(f"size = {size}", "give a positive length in um", key="size")
     cells = int(cells)
-    points = _lattice_points(cells) * (size / cells)
-    tetrahedra = np.concatenate([_around_shared_squares(cells, axis) for axis in range(3)])
+    points, tetrahedra = bcc_lattice(np.full(3, cells))
+    points *= size / cells
     flipped = signed_volumes(points, tetrahedra) < 0
     tetrahedra[flipped] = tetrahedra[flipped][:, [1, 0, 2, 3]]
     return from_arrays(points, tetrahedra, comm=comm)
 
 
-def _lattice_points(cells: int) -> FloatArray:
-    corner = np.arange(cells + 1) - cells / 2
-    centre = np.arange(cells) + 0.5 - cells / 2
-    return np.concatenate(
-        [np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3) for line in (corner, centre)]
+def bcc_lattice(cubes: IntArray) -> tuple[FloatArray, IntArray]:
+    """Points (V, 3) and tetrahedra (E, 4), of either orientation, of a box of unit cubes centred at the origin.
+
+    Args:
+        cubes: (3,) number of cubes along each axis.
+
+    Local.
+    """
+    points = np.concatenate(
+        [_product(*[np.arange(n + 1) - n / 2 for n in cubes]), _product(*[np.arange(n) + 0.5 - n / 2 for n in cubes])]
     )
+    return points, np.concatenate([_around_shared_squares(cubes, axis) for axis in range(3)])
 
 
-def _around_shared_squares(cells: int, axis: int) -> IntArray:
+def _product(*lines: FloatArray) -> FloatArray:
+    return np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def _around_shared_squares(cubes: IntArray, axis: int) -> IntArray:
     """Tetrahedra around every square normal to `axis` that two cubes share."""
-    corner_index = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)
-    centre_index = (cells + 1) ** 3 + np.arange(cells**3).reshape((cells,) * 3)
-    corners = np.moveaxis(corner_index, axis, 0)[1:cells]
+    corner_count = int(np.prod(cubes + 1))
+    corner_index = np.arange(corner_count).reshape(cubes + 1)
+    centre_index = corner_count + np.arange(int(np.prod(cubes))).reshape(cubes)
+    corners = np.moveaxis(corner_index, axis, 0)[1:-1]
     centres = np.moveaxis(centre_index, axis, 0)
     square = [corners[:, :-1, :-1], corners[:, 1:, :-1], corners[:, 1:, 1:], corners[:, :-1, 1:]]
     below, above = centres[:-1], centres[1:]

@@ -173,3 +173,53 @@ def test_the_smallest_wall_spacing_is_the_smallest_height_of_a_cell() -> None:
 def test_the_diffusion_length_follows_the_mean_of_a_tensor() -> None:
     text = '[geometry]\nkind = "grid"\n[tissue]\ndiffusivity = [[3, 0, 0], [0, 2, 0], [0, 0, 1]]\n'
     assert mean_diffusivity(parse_text(text + PROTOCOL, Path("config.toml")).tissue) == pytest.approx(2)
+
+
+class TestCompartments:
+    """Generators: compartments and interfaces in order, and a space that is broken between compartments only."""
+
+    def test_layers_have_permeabilities_from_left_to_right(self, tmp_path: Path) -> None:
+        text = (
+            '[geometry]\nkind = "layers"\nwidths = [2, "0.003 mm", 5]\nh = 0.5\n[tissue]\npermeability = [0.25, 0.5]\n'
+            "diffusivity = [1, 2, 3]\n"
+        )
+        found = case(text, tmp_path)
+        x = found.grid.points[found.grid.faces].mean(axis=1)[:, 0]
+        assert found.permeability is not None and found.interfaces is not None
+        np.testing.assert_array_equal(found.interfaces, found.grid.is_interface)
+        np.testing.assert_allclose(x[found.interfaces & (found.permeability == 0.25)], 2)
+        np.testing.assert_allclose(x[found.interfaces & (found.permeability == 0.5)], 5)
+        assert np.isin(found.permeability[found.interfaces], (0.25, 0.5)).all()
+
+    @pytest.mark.parametrize("kind", ["spheres", "cylinders"])
+    def test_radii_are_inside_out(self, kind: str, tmp_path: Path) -> None:
+        text = f'[geometry]\nkind = "{kind}"\nradii = [2, 3, 4]\nh = 1\n[tissue]\npermeability = [0.25, 0.5]\n'
+        found = case(text, tmp_path)
+        assert found.permeability is not None and found.interfaces is not None
+        corners = found.grid.points[found.grid.faces][..., : 2 if kind == "cylinders" else 3]
+        radius = np.linalg.norm(corners, axis=-1).max(axis=1)
+        np.testing.assert_allclose(radius[found.interfaces & (found.permeability == 0.25)], 2, rtol=0.05)
+        np.testing.assert_allclose(radius[found.interfaces & (found.permeability == 0.5)], 3, rtol=0.05)
+
+    def test_one_compartment_has_no_interface(self, tmp_path: Path) -> None:
+        found = case('[geometry]\nkind = "layers"\nwidths = [5]\nh = 1\n[tissue]\npermeability = []\n', tmp_path)
+        assert found.interfaces is not None and not found.interfaces.any()
+        assert found.permeability is not None
+
+    @pytest.mark.parametrize("value", ["0.1", "[0.1]"])
+    def test_permeability_without_an_interface_is_refused(self, value: str, tmp_path: Path) -> None:
+        text = f'[geometry]\nkind = "spheres"\nradii = [3]\nh = 1\n[tissue]\npermeability = {value}\n'
+        with pytest.raises(InputError, match=r"tissue\.permeability: there is no interface in this geometry; remove"):
+            case(text, tmp_path)
+
+    def test_a_permeability_too_many_is_refused(self, tmp_path: Path) -> None:
+        text = '[geometry]\nkind = "layers"\nwidths = [2, 3]\nh = 1\n[tissue]\npermeability = [1, 2]\n'
+        with pytest.raises(InputError, match="2 values for 1 interfaces between compartments"):
+            case(text, tmp_path)
+
+    def test_radii_that_shrink_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"geometry\.radii: \[5.0, 3.0\] do not grow"):
+            case('[geometry]\nkind = "spheres"\nradii = [5, 3]\n', tmp_path)
+
+    def test_on_an_ambient_grid_every_face_may_be_a_wall(self, tmp_path: Path) -> None:
+        assert case('[geometry]\nkind = "grid"\n', tmp_path).interfaces is None

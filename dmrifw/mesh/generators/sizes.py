@@ -1,0 +1,16 @@
+"""Sizes that generators and configs share, um."""
+
+DEFAULT_H = 0.6
+"""Edge length of the elements of spheres and cylinders: signals of radii 5 to 10 um are then within 1e-3."""
+
+DEFAULT_LENGTH = 10.0
+"""Length of cylinders."""
+
+DEFAULT_LAYER_H = 0.05
+"""Spacing across layers: signals of layers 2 to 10 um wide are then within 2e-5."""
+
+DEFAULT_TRANSVERSE = (1.0, 1.0)
+"""Extent of layers along y and z."""
+
+DEFAULT_TRANSVERSE_H = 1.0
+"""Spacing along y and z."""
