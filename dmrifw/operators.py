@@ -3,72 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import ufl
-from dolfinx import fem, la
-from mpi4py import MPI
 
 from dmrifw import compat, forms
+from dmrifw.matrices import DistributedMatrix, merging
 from dmrifw.spaces import BrokenSpace
 from dmrifw.typing import BoolArray, FloatArray
-
-
-class DistributedMatrix:
-    """A real sparse matrix distributed by rows, that multiplies blocks of columns.
-
-    Attributes:
-        local: (owned rows, local columns with ghosts) as scipy CSR.
-        rows: Index map of the rows.
-        columns: Index map of the columns.
-    """
-
-    def __init__(self, local: sp.csr_matrix, rows: Any, columns: Any) -> None:
-        self.local, self.rows, self.columns = local, rows, columns
-
-    @classmethod
-    def assemble(cls, form: fem.Form) -> DistributedMatrix:
-        """Assemble a bilinear form in float64, whatever the PETSc build. Collective."""
-        matrix = fem.assemble_matrix(form)
-        matrix.scatter_reverse()
-        local = matrix.to_scipy()[: matrix.index_map(0).size_local]
-        return cls(sp.csr_matrix(local), matrix.index_map(0), matrix.index_map(1))
-
-    def __matmul__(self, block: FloatArray) -> FloatArray:
-        """(owned rows, n) product with an (owned columns, n) block. Collective."""
-        return self.local @ with_ghosts(self.columns, block)
-
-    def to_petsc(self, comm: MPI.Comm) -> Any:
-        """The same matrix as PETSc AIJ in the scalar type of the build, to be destroyed by the caller. Collective."""
-        from petsc4py import PETSc
-
-        columns = self.columns.local_to_global(self.local.indices.astype(np.int32)).astype(PETSc.IntType)
-        sizes = ((self.rows.size_local, self.rows.size_global), (self.columns.size_local, self.columns.size_global))
-        csr = (self.local.indptr.astype(PETSc.IntType), columns, self.local.data.astype(PETSc.ScalarType))
-        return PETSc.Mat().createAIJ(sizes, csr=csr, comm=comm)
-
-    def to_dense(self, comm: MPI.Comm) -> FloatArray:
-        """The whole matrix on every rank, rows and columns in global order. Collective."""
-        columns = self.columns.local_to_global(np.arange(self.local.shape[1], dtype=np.int32))
-        owned = self.local.tocoo()
-        mine = (owned.row + self.rows.local_range[0], columns[owned.col], owned.data)
-        dense = np.zeros((self.rows.size_global, self.columns.size_global))
-        for row, column, value in comm.allgather(mine):
-            np.add.at(dense, (row, column), value)
-        return dense
-
-
-def with_ghosts(index_map: Any, block: FloatArray) -> FloatArray:
-    """(local rows with ghosts, n) from an (owned rows, n) block. Collective."""
-    if index_map.size_global == index_map.size_local:
-        return block
-    width = block.shape[1]
-    vector = la.vector(index_map, bs=width, dtype=np.float64)
-    vector.array[: block.size] = block.reshape(-1)
-    vector.scatter_forward()
-    return vector.array.reshape(-1, width)
 
 
 class Operators:
@@ -76,6 +19,7 @@ class Operators:
 
     Attributes:
         space: The broken space.
+        merge: The 0/1 matrix P from unknowns to DG1, with which DG1 operators A become P^T A P; None for DG1 itself.
         open_faces: (F,) faces whose permeability has an effect: interior ones, and exterior ones if permeable.
         mass: (rho w, v).
         decay: (rho D grad w, grad v) + (rho w/T2, v).
@@ -105,21 +49,28 @@ class Operators:
         self.open_faces: BoolArray = np.ones(len(space.grid.faces), dtype=bool)
         if not permeable_exterior:
             self.open_faces = ~space.grid.is_exterior
+        self.merge: DistributedMatrix | None = None
+        if space.merged is not None:
+            labels = space.merged[space.corner_of_dof()]
+            self.merge = merging(self.comm, space.dofs.dofmap.index_map, labels, int(space.merged.max()) + 1)
         w, v = ufl.TrialFunction(space.dofs), ufl.TestFunction(space.dofs)
         rho = space.cell_function(density)
         decay = forms.stiffness(w, v, space.cell_function(diffusivity), rho)
         if relaxation_rate.any():
             decay += forms.relaxation(w, v, space.cell_function(relaxation_rate), rho)
         position = space.centred_position()
-        self.mass = self._assemble(forms.mass(w, v, rho))
-        self.decay = self._assemble(decay)
-        self.moments = tuple(self._assemble(forms.moment(w, v, position[axis], rho)) for axis in range(3))
+        self.mass = self._restricted(self._assemble(forms.mass(w, v, rho)))
+        self._broken_decay = self._assemble(decay)
+        self.decay = self._restricted(self._broken_decay)
+        self.moments = tuple(
+            self._restricted(self._assemble(forms.moment(w, v, position[axis], rho))) for axis in range(3)
+        )
         self._permeability = space.facet_function()
         self._exchange = compat.real_form(
             forms.interface(w, v, self._permeability) + forms.exterior(w, v, self._permeability),
             space.facets.entity_maps,
         )
-        self.trace = self._assemble_trace(w)
+        self.trace = self._restricted(self._assemble_trace(w), rows=False)
 
     def diffusion(self, permeability: FloatArray) -> DistributedMatrix:
         """Decay plus exchange through the faces: the symmetric positive operator whose modes carry the signal.
@@ -131,7 +82,8 @@ class Operators:
         """
         self.space.set_facet_values(self._permeability, np.where(self.open_faces, permeability, 0.0))
         exchange = DistributedMatrix.assemble(self._exchange)
-        return DistributedMatrix(self.decay.local + exchange.local, exchange.rows, exchange.columns)
+        total = DistributedMatrix(self._broken_decay.local + exchange.local, exchange.rows, exchange.columns)
+        return self._restricted(total)
 
     @cached_property
     def total(self) -> FloatArray:
@@ -155,6 +107,9 @@ class Operators:
         gradient = np.zeros(len(self.space.grid.faces))
         gradient[self.space.face_of_facet[: len(per_facet)]] = per_facet
         return np.where(self.open_faces, self.comm.allreduce(gradient), 0.0)
+
+    def _restricted(self, matrix: DistributedMatrix, rows: bool = True) -> DistributedMatrix:
+        return matrix if self.merge is None else matrix.restricted(self.comm, self.merge, left=rows)
 
     def _assemble(self, form: ufl.Form) -> DistributedMatrix:
         return DistributedMatrix.assemble(compat.real_form(form))

@@ -12,7 +12,7 @@ from dmrifw.operators import Operators
 from dmrifw.propagators import MatrixFormalism, Tape
 from dmrifw.sequences import Protocol
 from dmrifw.spaces import BrokenSpace
-from dmrifw.typing import ArrayLike, ComplexArray, FloatArray, IntArray
+from dmrifw.typing import ArrayLike, BoolArray, ComplexArray, FloatArray, IntArray
 
 
 class SignalModel:
@@ -24,6 +24,8 @@ class SignalModel:
         diffusivity: um^2/ms: a scalar, a 3x3 tensor, one of either per compartment, or one of either per cell.
         T2: ms, a scalar, one per compartment or one per cell; infinite for no relaxation.
         density: Equilibrium density, relative: a scalar, one per compartment or one per cell.
+        interfaces: (F,) True for the faces across which the magnetization may jump, the field being continuous across
+            all others; by default it may jump across every interior face.
         exterior: "reflecting", or "permeable": exterior faces then lose magnetization at their permeability.
         tolerance: Error in S/S0.
         method: "matrix-formalism".
@@ -41,6 +43,8 @@ class SignalModel:
         diffusivity: ArrayLike = 2.0,
         T2: ArrayLike = np.inf,
         density: ArrayLike = 1.0,
+        *,
+        interfaces: ArrayLike | None = None,
         exterior: Literal["reflecting", "permeable"] = "reflecting",
         tolerance: float = 1e-3,
         method: Literal["matrix-formalism"] = "matrix-formalism",
@@ -53,7 +57,7 @@ class SignalModel:
             raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
         self.grid, self.protocol, self.exterior = grid, protocol, exterior
         self.operators = Operators(
-            BrokenSpace(grid),
+            BrokenSpace(grid, _checked_interfaces(grid, interfaces)),
             diffusivity=_checked_diffusivity(grid, diffusivity),
             relaxation_rate=np.reciprocal(_checked_positive(grid, T2, "T2", "ms", infinite=True)),
             density=_checked_positive(grid, density, "density", "relative"),
@@ -141,6 +145,19 @@ def _checked_positive(grid: Grid, values: ArrayLike, key: str, unit: str, infini
     if not good.all():
         raise InputError(f"{key} = {cells[~good][0]:g}", f"give {key} > 0 ({unit})", key=key)
     return cells
+
+
+def _checked_interfaces(grid: Grid, interfaces: ArrayLike | None) -> BoolArray | None:
+    if interfaces is None:
+        return None
+    mask = np.asarray(interfaces)
+    if mask.shape != (len(grid.faces),) or mask.dtype != bool:
+        raise InputError(
+            f"interfaces has shape {mask.shape} and type {mask.dtype}",
+            f"give ({len(grid.faces)},) booleans, one per row of grid.faces",
+            key="interfaces",
+        )
+    return mask
 
 
 def _checked_diffusivity(grid: Grid, values: ArrayLike) -> FloatArray:

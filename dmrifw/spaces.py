@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 import ufl
 from dolfinx import fem
 from dolfinx.mesh import entities_to_geometry
+from scipy.sparse.csgraph import connected_components
 
 from dmrifw.compat import FacetSubmesh
 from dmrifw.mesh import Grid
-from dmrifw.typing import ArrayLike, FloatArray, IntArray
+from dmrifw.typing import ArrayLike, BoolArray, FloatArray, IntArray
 
 
 class BrokenSpace:
     """Linear elements that may jump across every face (DG1), with functions on cells and on facets beside them.
 
+    Forms are assembled on DG1 alone. Where only some faces are interfaces, `merged` tells which copies of a vertex are
+    one unknown, and the operators are restricted with the 0/1 matrix of that map.
+
+    Args:
+        grid: The grid.
+        interfaces: (F,) True for the faces across which the magnetization may jump; all interior ones by default.
+
     Attributes:
         grid: The grid.
+        merged: (4E,) unknown of each corner of each cell, row-major in `grid.cells`; None where every corner is its own.
         dofs: The DG1 space of the magnetization.
         facets: The mesh of all facets.
         facet_constants: Piecewise constants on the facets: where a permeability lives.
@@ -27,15 +37,28 @@ class BrokenSpace:
     Collective.
     """
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: Grid, interfaces: BoolArray | None = None) -> None:
         mesh = grid.mesh
         self.grid = grid
+        self.merged = None if interfaces is None else merged_corners(grid, interfaces)
         self.dofs = fem.functionspace(mesh, ("DG", 1))
         self.facets = FacetSubmesh(mesh)
         self.facet_constants = fem.functionspace(self.facets.mesh, ("DG", 0))
         self.facet_traces = fem.functionspace(self.facets.mesh, ("DG", 1))
         self.face_of_facet = _input_faces(grid, self.facets)
         self.cell_of_local = np.asarray(mesh.topology.original_cell_index, dtype=np.int64)
+
+    def corner_of_dof(self) -> IntArray:
+        """(owned dofs,) corner of a cell, row-major in `grid.cells`, at which each DG1 unknown of this rank sits. Local."""
+        owned = self.dofs.dofmap.index_map.size_local
+        geometry = self.grid.mesh.geometry
+        dofs = self.dofs.dofmap.list[: owned // 4]
+        cells = self.cell_of_local[: owned // 4]
+        vertices = np.asarray(geometry.input_global_indices)[geometry.dofmap[: owned // 4]]
+        place = (self.grid.cells[cells][:, None, :] == vertices[:, :, None]).argmax(axis=2)
+        corners = np.empty(owned, dtype=np.int64)
+        corners[dofs] = 4 * cells[:, None] + place
+        return corners
 
     def facet_function(self) -> fem.Function:
         """A function that is constant on each facet, to be filled by `set_facet_values`. Collective."""
@@ -67,6 +90,31 @@ class BrokenSpace:
         used = self.grid.points[self.grid.cells.reshape(-1)]
         middle = 0.5 * (used.min(axis=0) + used.max(axis=0))
         return ufl.SpatialCoordinate(self.grid.mesh) - ufl.as_vector([float(value) for value in middle])
+
+
+def merged_corners(grid: Grid, interfaces: BoolArray) -> IntArray:
+    """Unknowns of linear elements that jump across some faces only.
+
+    Two corners of cells are one unknown where they are the same vertex and a chain of faces that are no interfaces
+    joins the cells: around the rim of an open wall the field is continuous, across the wall it is not.
+
+    Args:
+        grid: The grid.
+        interfaces: (F,) True for the faces across which the field may jump.
+
+    Returns:
+        (4E,) number of the unknown of each corner, row-major in `grid.cells`, from 0 without gaps.
+
+    Local.
+    """
+    joined = ~grid.is_exterior & ~interfaces
+    first, second = grid.face_cells[joined].T
+    corners = [
+        (4 * cell[:, None] + (grid.cells[cell][:, None, :] == grid.faces[joined][:, :, None]).argmax(axis=2)).ravel()
+        for cell in (first, second)
+    ]
+    links = sp.coo_matrix((np.ones(len(corners[0]), dtype=np.int8), corners), shape=(grid.cells.size, grid.cells.size))
+    return connected_components(links, directed=False)[1].astype(np.int64)
 
 
 def _input_faces(grid: Grid, facets: FacetSubmesh) -> IntArray:

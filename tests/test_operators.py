@@ -24,7 +24,7 @@ def nodal(operators, function) -> np.ndarray:
 
 
 def test_total_is_the_volume(grid, operators) -> None:
-    """int 1 dx; 48 tetrahedra of volume a^3/12 with a = 5 um."""
+    """Int 1 dx; 48 tetrahedra of volume a^3/12 with a = 5 um."""
     assert operators.total.sum() == pytest.approx(48 * 5.0**3 / 12, rel=1e-13)
 
 
@@ -47,7 +47,7 @@ def test_continuous_fields_cross_interior_faces_freely(grid, operators) -> None:
 
 
 def test_one_face_exchanges_in_proportion_to_its_area(grid, operators) -> None:
-    """w = 1 in one cell, 0 elsewhere: energy kappa_F area_F summed over the four faces of that cell."""
+    """W = 1 in one cell, 0 elsewhere: energy kappa_F area_F summed over the four faces of that cell."""
     kappa = np.random.default_rng(1).uniform(0.1, 10, len(grid.faces))
     cell = 7
     local = int(np.flatnonzero(operators.space.cell_of_local == cell)[0])

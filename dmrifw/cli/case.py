@@ -91,6 +91,7 @@ class Case:
                 diffusivity=_array(tissue.diffusivity),
                 T2=_array(tissue.T2),
                 density=_array(tissue.density),
+                interfaces=self.interfaces,
                 exterior=tissue.exterior,
                 tolerance=solver.tolerance,
                 method=solver.method,

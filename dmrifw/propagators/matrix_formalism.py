@@ -171,7 +171,9 @@ class MatrixFormalism:
             rate = base * 2.0 ** (rung / 2)
             fine = _attenuation(model, waveform, q, intervals(waveform, rate))
             change = float(np.abs(fine - _attenuation(model, waveform, q, intervals(waveform, rate / 2))).max())
-            missing = int(np.ceil(0.5 * np.log2(max(change / 8 / target, 0.25))))  # fourth order would allow change / 15
+            missing = int(
+                np.ceil(0.5 * np.log2(max(change / 8 / target, 0.25)))
+            )  # fourth order would allow change / 15
             if missing <= 0:
                 return intervals(waveform, base * 2.0 ** ((rung + missing) / 2))
             rung += missing + (missing == 1 and rung > 0)  # stiff modes lower the order: do not creep

@@ -11,7 +11,8 @@ from mpi4py import MPI
 from threadpoolctl import ThreadpoolController
 
 from dmrifw.errors import ConvergenceError
-from dmrifw.operators import DistributedMatrix, Operators
+from dmrifw.matrices import DistributedMatrix
+from dmrifw.operators import Operators
 from dmrifw.propagators.reduced import ReducedModel
 from dmrifw.typing import FloatArray
 

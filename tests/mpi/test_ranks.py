@@ -1,0 +1,56 @@
+"""The same signal and gradient on 1, 2 and 3 ranks and in the complex build, in the caller's numbering.
+
+Why mpirun from inside pytest: the partition, the side of a facet that is "+", and the order of unknowns differ with the
+number of ranks, and none of it may show.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
+COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
+
+
+def run(folder: Path, ranks: int, exterior: str, environment: dict[str, str] | None = None) -> dict[str, np.ndarray]:
+    output = folder / "result.npz"
+    launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    command = [*launcher, sys.executable, str(SCRIPT), str(output), exterior]
+    done = subprocess.run(
+        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(output))
+
+
+@pytest.fixture(scope="module", params=["reflecting", "permeable"])
+def serial(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
+    return request.param, run(tmp_path_factory.mktemp("serial"), 1, request.param)
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    """1e-7 relative: the bar of the project's contract for a tolerance of 1e-8."""
+    np.testing.assert_allclose(other["signal"], one["signal"], rtol=1e-7)
+    scale = np.abs(one["gradient"]).max()
+    assert scale > 0
+    np.testing.assert_allclose(other["gradient"], one["gradient"], rtol=1e-7, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_number_of_ranks_does_not_show(serial, tmp_path: Path, ranks: int) -> None:
+    """Parameters replicated, fields distributed: every rank returns the serial numbers."""
+    exterior, expected = serial
+    found = run(tmp_path, ranks, exterior)
+    assert found["ranks"] == ranks
+    assert_same(expected, found)
+
+
+@pytest.mark.skipif(not Path(COMPLEX["PETSC_DIR"]).exists(), reason="this machine has no complex PETSc build")
+def test_complex_build_does_not_show(serial, tmp_path: Path) -> None:
+    """Forms are assembled in float64 in either build, and modes are made real."""
+    exterior, expected = serial
+    assert_same(expected, run(tmp_path, 1, exterior, COMPLEX))
