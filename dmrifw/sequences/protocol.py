@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmrifw.errors import InputError
 from dmrifw.sequences.pulsed import DDE, PGSE
+from dmrifw.sequences.table import checked_table
 from dmrifw.sequences.waveforms import Waveform, local_vectors
 from dmrifw.typing import ArrayLike, FloatArray, IntArray
 from dmrifw.units import B_INSIDE_PER_BOUNDARY, Q_PER_GRADIENT
+
+if TYPE_CHECKING:
+    from dipy.core.gradients import GradientTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ class Protocol:
 
         Local.
         """
-        values, vectors = _checked_table(bvals, bvecs)
+        values, vectors = checked_table(bvals, bvecs)
         return cls((waveform,), np.zeros(len(values), dtype=np.int64), values, vectors)
 
     @classmethod
@@ -125,8 +131,8 @@ class Protocol:
 
         Local.
         """
-        values, vectors = _checked_table(bvals, first)
-        _, others = _checked_table(bvals, second)
+        values, vectors = checked_table(bvals, first)
+        _, others = checked_table(bvals, second)
         x, y, z = local_vectors(vectors, others).T
         across = np.hypot(x, y)
         pair = np.column_stack([np.degrees(np.arctan2(across, z)), np.degrees(np.arctan2(y, x))]).round(8)
@@ -190,6 +196,52 @@ class Protocol:
         vectors = np.atleast_2d(np.asarray(directions, dtype=float))
         return cls.single(waveform, np.repeat(values, len(vectors)), np.tile(vectors, (len(values), 1)))
 
+    @classmethod
+    def read(cls, path: str | Path, **options: Any) -> Protocol:
+        """The protocol in a file, of the format that its name or its first line tells.
+
+        See `dmrifw.sequences.files.read` for the formats, their frames and the options.
+
+        Raises:
+            InputError: The file cannot be read or is unsound, or the timing is not known.
+
+        Local.
+        """
+        from dmrifw.sequences.files import read  # readers make protocols
+
+        return read(path, **options)
+
+    @classmethod
+    def from_dipy(cls, table: GradientTable, **options: Any) -> Protocol:
+        """The protocol of a DIPY gradient table; see `dmrifw.sequences.files.from_dipy`.
+
+        Raises:
+            InputError: The timing is not known, or the table has b-tensors that no waveform given has.
+
+        Local.
+        """
+        from dmrifw.sequences.files import from_dipy
+
+        return from_dipy(table, **options)
+
+    def write(self, path: str | Path, **options: Any) -> None:
+        """Write the protocol in the format that the name tells; see `dmrifw.sequences.files.write`.
+
+        Raises:
+            InputError: The format cannot hold this protocol; nothing is then written.
+
+        Local; call it on one rank.
+        """
+        from dmrifw.sequences.files import write
+
+        write(self, path, **options)
+
+    def to_dipy(self, b0_threshold: float = 0.0) -> GradientTable:
+        """A DIPY gradient table of the same b-values and vectors; see `dmrifw.sequences.files.to_dipy`. Local."""
+        from dmrifw.sequences.files import to_dipy
+
+        return to_dipy(self, b0_threshold)
+
     def __add__(self, other: Protocol) -> Protocol:
         """The measurements of both, in order; equal waveforms become one sequence."""
         waveforms = list(self.waveforms)
@@ -249,22 +301,3 @@ class Protocol:
 
     def _of_waveforms(self, name: str) -> FloatArray:
         return np.array([getattr(waveform, name, np.nan) for waveform in self.waveforms], dtype=float)[self.sequence]
-
-
-def _checked_table(bvals: ArrayLike, bvecs: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    values = np.atleast_1d(np.asarray(bvals, dtype=np.float64))
-    vectors = np.atleast_2d(np.asarray(bvecs, dtype=np.float64))
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"bvals has shape {values.shape}", "give one b-value per measurement", key="bvals")
-    if not np.isfinite(values).all() or (values < 0).any():
-        row = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
-        raise InputError(f"b = {values[row]:g} s/mm^2 at measurement {row}", "give finite b >= 0", key="bvals")
-    if vectors.shape == (3, len(values)) and len(values) != 3:
-        raise InputError(f"bvecs has shape {vectors.shape}", "transpose it: one row per measurement", key="bvecs")
-    if vectors.shape != (len(values), 3):
-        raise InputError(f"bvecs has shape {vectors.shape}", f"give shape ({len(values)}, 3)", key="bvecs")
-    length = np.linalg.norm(vectors, axis=1)
-    if not np.isfinite(vectors).all() or ((length == 0) & (values > 0)).any():
-        row = int(np.flatnonzero(~np.isfinite(length) | ((length == 0) & (values > 0)))[0])
-        raise InputError(f"direction {row} is {vectors[row]}", "give a finite, non-zero vector", key="bvecs")
-    return values, vectors / np.where(length > 0, length, 1.0)[:, None]
