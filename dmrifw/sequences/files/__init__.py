@@ -21,6 +21,7 @@ from dmrifw.errors import InputError
 from dmrifw.sequences.files import camino, fsl, mrtrix, native
 from dmrifw.sequences.files.dipy_tables import from_dipy, to_dipy
 from dmrifw.sequences.files.frames import orientation
+from dmrifw.sequences.files.samples import read_samples
 from dmrifw.sequences.files.text import read_text
 from dmrifw.sequences.files.timing import Timing
 
@@ -156,4 +157,4 @@ def _format(file: Path, format: str | None, *, has_bvecs: bool, sniff: bool = Tr
     return known
 
 
-__all__ = ["FORMATS", "from_dipy", "read", "to_dipy", "write"]
+__all__ = ["FORMATS", "from_dipy", "read", "read_samples", "to_dipy", "write"]
