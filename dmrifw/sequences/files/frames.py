@@ -46,9 +46,10 @@ def orientation(affine: ArrayLike | None, image: Path | None) -> FloatArray | No
 def _affine_of(image: Path) -> FloatArray:
     try:
         import nibabel
+        from nibabel.filebasedimages import ImageFileError
     except ImportError as error:
         raise InputError("reading a NIfTI file needs nibabel", "install dmrifw[io]", key="image") from error
     try:
-        return np.asarray(nibabel.load(image).affine, dtype=np.float64)  # type: ignore[attr-defined]
-    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+        return np.asarray(nibabel.load(image).affine, dtype=np.float64)
+    except (OSError, ImageFileError) as error:
         raise InputError(f"cannot read {image}", "give the path of a NIfTI image", key="image") from error
