@@ -191,7 +191,8 @@ def _check_same_measurements(columns: dict[str, FloatArray], protocol: Protocol,
         raise InputError(told, mend, key="bval", file=path)
     expected = {"bval": protocol.bvals, "delta": protocol.delta, "Delta": protocol.Delta}
     for name, values in expected.items():
-        _refuse_difference(~np.isclose(columns[name], values, rtol=_MATCH), columns[name], values, name, path, mend)
+        differ = ~np.isclose(columns[name], values, rtol=_MATCH, equal_nan=True)  # NaN: a waveform without pulses
+        _refuse_difference(differ, columns[name], values, name, path, mend)
     for column, name in enumerate(("gx", "gy", "gz")):
         values = protocol.bvecs[:, column]
         other = (np.abs(columns[name] - values) > _MATCH) & (protocol.bvals > 0)

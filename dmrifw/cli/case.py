@@ -13,7 +13,7 @@ import numpy as np
 from dmrifw.cli.config import Config, Tissue
 from dmrifw.cli.fields import is_matrix
 from dmrifw.cli.geometry import Substrate
-from dmrifw.cli.tables import build_protocol
+from dmrifw.cli.measurements import build_protocol
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol

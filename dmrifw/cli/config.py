@@ -20,9 +20,11 @@ from dmrifw.cli.fields import (
     RelaxationTimes,
     Section,
     Time,
+    nearest,
 )
 from dmrifw.cli.geometry import Geometry
 from dmrifw.errors import InputError
+from dmrifw.sequences import parameters
 
 
 class Tissue(Section):
@@ -38,41 +40,69 @@ class Tissue(Section):
 
 
 class Shell(Section):
-    """One entry of `[[protocol.shell]]`: every b-value along every direction."""
+    """One entry of `[[protocol.shell]]`: every b-value along every direction. Further keys belong to the waveform."""
 
-    waveform: Literal["pgse"] = "pgse"
+    model_config = ConfigDict(extra="allow")
+
+    waveform: str = "pgse"
     b: BValues
-    delta: Time
-    Delta: Time
     directions: Directions
+
+    @classmethod
+    def takes_extra(cls, value: Any) -> bool:
+        """Any value may be a waveform's. Local."""
+        return True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_parameters(cls, table: Any) -> Any:
+        name = table.get("waveform", "pgse") if isinstance(table, dict) else None
+        if isinstance(name, str):
+            known = {*cls.model_fields, *parameters(name), *(["file"] if name == "sampled" else [])}
+            for key in table:
+                if key not in known:
+                    raise InputError("there is no such key", nearest(key, known), key=key)
+        return table
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the waveform takes, as it stands in the file."""
+        return dict(self.model_extra or {})
 
 
 class ProtocolSection(Section):
-    """`[protocol]`: a preset, a gradient table, or shells."""
+    """`[protocol]`: a preset, a file, a gradient table in two files, or shells."""
 
     preset: str | None = None
+    path: str | None = None
     bvals: str | None = None
     bvecs: str | None = None
     delta: Time | None = None
     Delta: Time | None = None
+    sidecar: str | None = None
+    image: str | None = None
     shell: Annotated[list[Shell], OneOrMore, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ProtocolSection:
-        table = {"bvals": self.bvals, "bvecs": self.bvecs, "delta": self.delta, "Delta": self.Delta}
-        given = [key for key, value in table.items() if value is not None]
-        sources = [name for name, value in (("preset", self.preset), ("shell", self.shell)) if value is not None]
-        if given and not sources:
-            for key in table:
-                if key not in given:
-                    raise InputError("the key is missing", "a gradient table needs bvals, bvecs, delta, Delta", key=key)
-            return self
-        if given or len(sources) != 1:
-            named = ", ".join([*sources, *given]) or "nothing"
+        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
+        source = next((key for key in ("preset", "shell", "path", "bvals", "bvecs") if key in given), None)
+        fitting = {"path": ["path", *_TIMING], "bvals": ["bvals", "bvecs", *_TIMING]}.get(source or "", [source])
+        if source is None or not set(given) <= set(fitting):
             raise InputError(
-                f"{named} given", "give one of: preset; bvals, bvecs, delta and Delta; [[protocol.shell]] tables"
+                f"{', '.join(given) or 'nothing'} given",
+                "give one of: preset; path; bvals and bvecs; [[protocol.shell]] tables",
             )
+        if source == "bvals":
+            needed = ["bvals", "bvecs", *([] if self.sidecar else ["delta", "Delta"])]
+            for key in needed:
+                if key not in given:
+                    mend = "a gradient table needs bvals, bvecs, and delta and Delta or a sidecar"
+                    raise InputError("the key is missing", mend, key=key)
         return self
+
+
+_TIMING = ("delta", "Delta", "sidecar", "image")
 
 
 class Solver(Section):

@@ -38,7 +38,7 @@ def fingerprint(grid: Grid, protocol: Protocol, config: Mapping[str, Any]) -> di
 
     Local.
     """
-    timing = [np.append(waveform.breakpoints, waveform.b_per_squared_q()) for waveform in protocol.waveforms]
+    timing = [np.append(waveform.breakpoints, waveform.btensor(np.eye(3))) for waveform in protocol.waveforms]
     return {
         "grid": _digest({"points": grid.points, "cells": grid.cells, "tags": grid.cell_tags}),
         "protocol": _digest(

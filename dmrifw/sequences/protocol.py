@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dmrifw.errors import InputError
-from dmrifw.sequences.directions import fibonacci_directions
-from dmrifw.sequences.waveforms import PGSE, Waveform
+from dmrifw.sequences.pulsed import DDE, PGSE
+from dmrifw.sequences.table import checked_table
+from dmrifw.sequences.waveforms import Waveform, local_vectors
 from dmrifw.typing import ArrayLike, FloatArray, IntArray
-from dmrifw.units import B_INSIDE_PER_BOUNDARY
+from dmrifw.units import B_INSIDE_PER_BOUNDARY, Q_PER_GRADIENT
+
+if TYPE_CHECKING:
+    from dipy.core.gradients import GradientTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +54,94 @@ class Protocol:
 
         Local.
         """
-        values, vectors = _checked_table(bvals, bvecs)
-        return cls((PGSE(float(delta), float(Delta)),), np.zeros(len(values), dtype=np.int64), values, vectors)
+        return cls.single(PGSE(float(delta), float(Delta)), bvals, bvecs)
+
+    @classmethod
+    def single(cls, waveform: Waveform, bvals: ArrayLike, bvecs: ArrayLike) -> Protocol:
+        """Measurements of one waveform, whatever it is.
+
+        Args:
+            waveform: The waveform.
+            bvals: (n,) s/mm^2, at least 0.
+            bvecs: (n, 3) directions; normalized here; a zero vector only where b = 0.
+
+        Returns:
+            The protocol.
+
+        Raises:
+            InputError: b is negative or not finite, the lengths differ, or a direction is missing.
+
+        Local.
+        """
+        values, vectors = checked_table(bvals, bvecs)
+        return cls((waveform,), np.zeros(len(values), dtype=np.int64), values, vectors)
+
+    @classmethod
+    def from_gradients(cls, waveform: Waveform, amplitudes: ArrayLike, bvecs: ArrayLike) -> Protocol:
+        """Measurements of one waveform at gradient amplitudes; b follows from them.
+
+        Args:
+            waveform: The waveform.
+            amplitudes: (n,) largest gradient of each measurement, mT/m, at least 0.
+            bvecs: (n, 3) directions; normalized here.
+
+        Returns:
+            The protocol.
+
+        Raises:
+            InputError: An amplitude is negative or not finite, the lengths differ, or a direction is missing.
+
+        Local.
+        """
+        strength = np.atleast_1d(np.asarray(amplitudes, dtype=np.float64))
+        if not np.isfinite(strength).all() or (strength < 0).any():
+            raise InputError("a gradient is negative or not finite", "give amplitudes >= 0 in mT/m", key="amplitudes")
+        bvals = (strength * Q_PER_GRADIENT) ** 2 * waveform.b_per_squared_q() / B_INSIDE_PER_BOUNDARY
+        return cls.single(waveform, bvals, bvecs)
+
+    @classmethod
+    def dde(
+        cls,
+        bvals: ArrayLike,
+        first: ArrayLike,
+        second: ArrayLike,
+        delta: float,
+        Delta: float,
+        mixing: float,
+        ramp: float = 0.0,
+    ) -> Protocol:
+        """Double diffusion encoding along pairs of directions.
+
+        Measurements whose second directions agree in the local frame of the first are one sequence.
+
+        Args:
+            bvals: (n,) s/mm^2 of both blocks together.
+            first: (n, 3) directions of the first block, what `bvecs` then is; zero only where b = 0.
+            second: (n, 3) directions of the second block; zero only where b = 0.
+            delta: As in `DDE`, ms.
+            Delta: As in `DDE`, ms.
+            mixing: As in `DDE`, ms.
+            ramp: As in `DDE`, ms.
+
+        Returns:
+            The protocol.
+
+        Raises:
+            InputError: The table is unsound, or the timing.
+
+        Local.
+        """
+        values, vectors = checked_table(bvals, first)
+        _, others = checked_table(bvals, second)
+        x, y, z = local_vectors(vectors, others).T
+        across = np.hypot(x, y)
+        pair = np.column_stack([np.degrees(np.arctan2(across, z)), np.degrees(np.arctan2(y, x))]).round(8)
+        pair[across < 1e-10, 1] = 0.0
+        known = vectors.any(axis=1) & others.any(axis=1)
+        pair[~known] = pair[known][0] if known.any() else 0.0
+        kinds, sequence = np.unique(pair, axis=0, return_inverse=True)
+        waveforms = tuple(DDE(delta, Delta, mixing, float(angle), float(turn), ramp) for angle, turn in kinds)
+        return cls(waveforms, sequence.reshape(-1).astype(np.int64), values, vectors)
 
     @classmethod
     def preset(cls, name: str) -> Protocol:
@@ -60,6 +152,8 @@ class Protocol:
 
         Local.
         """
+        from dmrifw.sequences.presets import PRESETS  # presets are made of protocols
+
         if name not in PRESETS:
             raise InputError(f"there is no preset {name!r}", f"choose one of: {', '.join(PRESETS)}", key="preset")
         return PRESETS[name]()
@@ -79,9 +173,74 @@ class Protocol:
 
         Local.
         """
+        return cls.product(PGSE(float(delta), float(Delta)), bvals, directions)
+
+    @classmethod
+    def product(cls, waveform: Waveform, bvals: ArrayLike, directions: ArrayLike) -> Protocol:
+        """Every b-value along every direction, b by b, of one waveform.
+
+        Args:
+            waveform: The waveform.
+            bvals: (n_b,) s/mm^2.
+            directions: (n_d, 3) vectors.
+
+        Returns:
+            A protocol of n_b n_d measurements.
+
+        Raises:
+            InputError: A b-value or a direction is unsound.
+
+        Local.
+        """
         values = np.atleast_1d(np.asarray(bvals, dtype=float))
         vectors = np.atleast_2d(np.asarray(directions, dtype=float))
-        return cls.pgse(np.repeat(values, len(vectors)), np.tile(vectors, (len(values), 1)), delta, Delta)
+        return cls.single(waveform, np.repeat(values, len(vectors)), np.tile(vectors, (len(values), 1)))
+
+    @classmethod
+    def read(cls, path: str | Path, **options: Any) -> Protocol:
+        """The protocol in a file, of the format that its name or its first line tells.
+
+        See `dmrifw.sequences.files.read` for the formats, their frames and the options.
+
+        Raises:
+            InputError: The file cannot be read or is unsound, or the timing is not known.
+
+        Local.
+        """
+        from dmrifw.sequences.files import read  # readers make protocols
+
+        return read(path, **options)
+
+    @classmethod
+    def from_dipy(cls, table: GradientTable, **options: Any) -> Protocol:
+        """The protocol of a DIPY gradient table; see `dmrifw.sequences.files.from_dipy`.
+
+        Raises:
+            InputError: The timing is not known, or the table has b-tensors that no waveform given has.
+
+        Local.
+        """
+        from dmrifw.sequences.files import from_dipy
+
+        return from_dipy(table, **options)
+
+    def write(self, path: str | Path, **options: Any) -> None:
+        """Write the protocol in the format that the name tells; see `dmrifw.sequences.files.write`.
+
+        Raises:
+            InputError: The format cannot hold this protocol; nothing is then written.
+
+        Local; call it on one rank.
+        """
+        from dmrifw.sequences.files import write
+
+        write(self, path, **options)
+
+    def to_dipy(self, b0_threshold: float = 0.0) -> GradientTable:
+        """A DIPY gradient table of the same b-values and vectors; see `dmrifw.sequences.files.to_dipy`. Local."""
+        from dmrifw.sequences.files import to_dipy
+
+        return to_dipy(self, b0_threshold)
 
     def __add__(self, other: Protocol) -> Protocol:
         """The measurements of both, in order; equal waveforms become one sequence."""
@@ -112,45 +271,33 @@ class Protocol:
         return np.sqrt(self.bvals * B_INSIDE_PER_BOUNDARY / per_squared_q)[:, None] * self.bvecs
 
     @cached_property
+    def amplitudes(self) -> FloatArray:
+        """(n,) largest gradient of each measurement, mT/m."""
+        return np.linalg.norm(self.q, axis=1) / Q_PER_GRADIENT
+
+    @cached_property
+    def btensors(self) -> FloatArray:
+        """(n, 3, 3) b-tensors, ms/um^2: their traces are the b-values, their frame is that of `bvecs`."""
+        tensors = np.zeros((len(self), 3, 3))
+        for number, waveform in enumerate(self.waveforms):
+            rows = self.sequence == number
+            tensors[rows] = waveform.btensor(self.q[rows])
+        return tensors
+
+    @cached_property
+    def echo_times(self) -> FloatArray:
+        """(n,) time from the start of the first gradient to the echo, ms."""
+        return self._of_waveforms("echo_time")
+
+    @cached_property
     def delta(self) -> FloatArray:
-        """(n,) pulse duration of each measurement, ms."""
-        return np.array([waveform.delta for waveform in self.waveforms])[self.sequence]  # type: ignore[attr-defined]
+        """(n,) duration of a pulse or train, ms; NaN where a waveform has none."""
+        return self._of_waveforms("delta")
 
     @cached_property
     def Delta(self) -> FloatArray:
-        """(n,) time between pulse starts of each measurement, ms."""
-        return np.array([waveform.Delta for waveform in self.waveforms])[self.sequence]  # type: ignore[attr-defined]
+        """(n,) time between the starts of two pulses or trains, ms; NaN where a waveform has none."""
+        return self._of_waveforms("Delta")
 
-
-def _checked_table(bvals: ArrayLike, bvecs: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    values = np.atleast_1d(np.asarray(bvals, dtype=np.float64))
-    vectors = np.atleast_2d(np.asarray(bvecs, dtype=np.float64))
-    if values.ndim != 1 or len(values) == 0:
-        raise InputError(f"bvals has shape {values.shape}", "give one b-value per measurement", key="bvals")
-    if not np.isfinite(values).all() or (values < 0).any():
-        row = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
-        raise InputError(f"b = {values[row]:g} s/mm^2 at measurement {row}", "give finite b >= 0", key="bvals")
-    if vectors.shape == (3, len(values)) and len(values) != 3:
-        raise InputError(f"bvecs has shape {vectors.shape}", "transpose it: one row per measurement", key="bvecs")
-    if vectors.shape != (len(values), 3):
-        raise InputError(f"bvecs has shape {vectors.shape}", f"give shape ({len(values)}, 3)", key="bvecs")
-    length = np.linalg.norm(vectors, axis=1)
-    if not np.isfinite(vectors).all() or ((length == 0) & (values > 0)).any():
-        row = int(np.flatnonzero(~np.isfinite(length) | ((length == 0) & (values > 0)))[0])
-        raise InputError(f"direction {row} is {vectors[row]}", "give a finite, non-zero vector", key="bvecs")
-    return values, vectors / np.where(length > 0, length, 1.0)[:, None]
-
-
-def _spinverse() -> Protocol:
-    """PGSE 5/6, 10/20 and 10/60 ms, six b-values to 5000 s/mm^2, 30 directions.
-
-    Source: Spinverse, arXiv 2603.04638.
-    """
-    directions = fibonacci_directions(30)
-    bvals = np.arange(6) * 1000.0
-    first, *rest = [Protocol.shells(bvals, directions, delta, Delta) for delta, Delta in ((5, 6), (10, 20), (10, 60))]
-    return first + rest[0] + rest[1]
-
-
-PRESETS = {"spinverse": _spinverse}
-"""Published protocols by name."""
+    def _of_waveforms(self, name: str) -> FloatArray:
+        return np.array([getattr(waveform, name, np.nan) for waveform in self.waveforms], dtype=float)[self.sequence]

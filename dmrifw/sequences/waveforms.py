@@ -1,14 +1,26 @@
-"""Effective gradient waveforms: how a measurement's wave-number rate q = gamma G unfolds in time."""
+"""Effective gradient waveforms: how a measurement's wave-number rate q = gamma G unfolds in time.
+
+Every waveform of this package is a vector function F(t) in a local frame whose z axis follows the measurement's
+direction: g(t) = |q| R F(t), with R the smallest rotation that takes z to q/|q| (half a turn about x for -z). Waveforms
+along one line have F = (0, 0, f), so g = q f. The largest |F| is 1, so |q| = gamma |G|_max.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from dmrifw.errors import InputError
-from dmrifw.typing import FloatArray
+from dmrifw.typing import ArrayLike, FloatArray
+
+SHORTEST = 1e-9
+"""Stretches of time below this, ms, are rounding: they are left out."""
+
+REFOCUSED = 1e-4
+"""The largest |q| left at the echo, relative to the largest on the way, that counts as refocused."""
 
 
 class Waveform(Protocol):
@@ -21,6 +33,10 @@ class Waveform(Protocol):
     @property
     def breakpoints(self) -> FloatArray:
         """Times in ms, from 0 to the echo time, between which the gradient is smooth."""
+
+    @property
+    def echo_time(self) -> float:
+        """The last breakpoint, ms: from the start of the first gradient to the echo."""
 
     @property
     def diffusion_time(self) -> float:
@@ -44,59 +60,237 @@ class Waveform(Protocol):
         Local.
         """
 
+    def wavevector(self, q: FloatArray, times: ArrayLike) -> FloatArray:
+        """(k, m, 3) integral of g from 0 to each of `times`, rad/um."""
+
+    def btensor(self, q: FloatArray) -> FloatArray:
+        """(m, 3, 3) integral of the outer square of the wave vector, ms/um^2, exactly."""
+
     def b_per_squared_q(self) -> float:
-        """B in ms/um^2 for q = 1 rad/(um ms), exactly."""
+        """B, the trace of the b-tensor, in ms/um^2 for |q| = 1 rad/(um ms), exactly."""
 
 
-@dataclass(frozen=True)
-class PGSE:
-    """Pulsed-gradient spin echo: two rectangular pulses of `delta` ms whose starts lie `Delta` ms apart.
+class Shape(ABC):
+    """What waveforms share: a vector function F(t) in a frame whose z axis follows q."""
 
-    f = 1 on [0, delta], -1 on [Delta, Delta + delta]; the echo is at Delta + delta.
+    @property
+    @abstractmethod
+    def breakpoints(self) -> FloatArray:
+        """See `Waveform.breakpoints`."""
 
-    Source: Stejskal and Tanner, J. Chem. Phys. 42:288 (1965).
-    """
+    @property
+    @abstractmethod
+    def diffusion_time(self) -> float:
+        """See `Waveform.diffusion_time`."""
 
-    delta: float
-    Delta: float
+    @property
+    @abstractmethod
+    def is_antisymmetric(self) -> bool:
+        """See `Waveform.is_antisymmetric`."""
 
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.delta) and self.delta > 0):
-            raise InputError(f"delta = {self.delta:g} ms", "give a positive pulse duration in ms", key="delta")
-        if not (np.isfinite(self.Delta) and self.Delta >= self.delta):
-            raise InputError(
-                f"Delta = {self.Delta:g} ms is shorter than delta = {self.delta:g} ms",
-                "the pulses would overlap: make Delta at least delta",
-                key="Delta",
-            )
+    @abstractmethod
+    def local_gradient(self, time: float, interval: int) -> FloatArray:
+        """(3,) F at `time` ms, continued smoothly from inside interval number `interval`. Local."""
+
+    @abstractmethod
+    def local_wavevector(self, times: ArrayLike) -> FloatArray:
+        """(k, 3) integral of F from 0 to each of `times`, ms. Local."""
+
+    @abstractmethod
+    def local_btensor(self) -> FloatArray:
+        """(3, 3) integral of the outer square of `local_wavevector` up to the echo, ms^3, exactly. Local."""
 
     @property
     def echo_time(self) -> float:
-        """Time from the first pulse's start to the echo, ms."""
-        return self.Delta + self.delta
+        """See `Waveform.echo_time`."""
+        return float(self.breakpoints[-1])
+
+    @property
+    def is_linear(self) -> bool:
+        """True where the gradient stays on one line, the z axis of the local frame."""
+        tensor = self.local_btensor()
+        return bool(np.trace(tensor) - tensor[2, 2] <= 1e-12 * np.trace(tensor))
+
+    def gradient(self, q: FloatArray, time: float, interval: int) -> FloatArray:
+        """See `Waveform.gradient`."""
+        local = self.local_gradient(time, interval)
+        if not local[:2].any():
+            return q * local[2]
+        return _frames(q) @ local
+
+    def wavevector(self, q: FloatArray, times: ArrayLike) -> FloatArray:
+        """See `Waveform.wavevector`."""
+        return np.einsum("mij,kj->kmi", _frames(q), self.local_wavevector(times))
+
+    def btensor(self, q: FloatArray) -> FloatArray:
+        """See `Waveform.btensor`."""
+        frames = _frames(q)
+        return frames @ self.local_btensor() @ frames.transpose(0, 2, 1)
+
+    def b_per_squared_q(self) -> float:
+        """See `Waveform.b_per_squared_q`."""
+        return float(np.trace(self.local_btensor()))
+
+
+def _frames(q: FloatArray) -> FloatArray:
+    """(m, 3, 3) |q| R with R the smallest rotation that takes z to q."""
+    length = np.linalg.norm(q, axis=1)
+    x, y, z = (q / np.where(length > 0, length, 1.0)[:, None]).T
+    across = x**2 + y**2
+    # 1/(1 + z), written so that nothing cancels near z = -1; at z = -1 the limit along y = 0 would be a half turn
+    # about y, the choice made here is one about x.
+    shrink = np.divide(1.0 - z, across, out=np.full_like(z, 0.5), where=across > 0)
+    shrink = np.where(z >= 0, 1.0 / (1.0 + np.abs(z)), shrink)
+    frames = np.empty((len(q), 3, 3))
+    frames[:, 0] = np.column_stack([1.0 - shrink * x * x, -shrink * x * y, x])
+    frames[:, 1] = np.column_stack([-shrink * x * y, 1.0 - shrink * y * y, y])
+    frames[:, 2] = np.column_stack([-x, -y, z])
+    frames[(across == 0) & (z < 0)] = np.diag([1.0, -1.0, -1.0])
+    return length[:, None, None] * frames
+
+
+def local_vectors(directions: FloatArray, vectors: FloatArray) -> FloatArray:
+    """(m, 3) `vectors` as seen in the local frames of (m, 3) unit `directions`. Local."""
+    return np.einsum("mij,mi->mj", _frames(directions), vectors)
+
+
+class Corners(NamedTuple):
+    """A piecewise linear F: `left` and `right` are its values at the ends of each interval between `times`."""
+
+    times: FloatArray
+    left: FloatArray
+    right: FloatArray
+
+
+class PiecewiseLinear(Shape):
+    """A waveform whose gradient is a straight line between breakpoints: all its integrals are exact."""
+
+    @cached_property
+    @abstractmethod
+    def corners(self) -> Corners:
+        """(k+1,) ms, (k, 3) and (k, 3): the straight pieces of F."""
 
     @property
     def breakpoints(self) -> FloatArray:
         """See `Waveform.breakpoints`."""
-        times = [0.0, self.delta, self.Delta, self.echo_time]
-        return np.array(times if self.Delta > self.delta else [0.0, self.delta, self.echo_time])
+        return self.corners.times
 
-    @property
-    def diffusion_time(self) -> float:
-        """See `Waveform.diffusion_time`."""
-        return self.Delta - self.delta / 3.0
+    def local_gradient(self, time: float, interval: int) -> FloatArray:
+        """See `Shape.local_gradient`."""
+        times, left, right = self.corners
+        share = (time - times[interval]) / (times[interval + 1] - times[interval])
+        return left[interval] + share * (right[interval] - left[interval])
 
-    @property
-    def is_antisymmetric(self) -> bool:
-        """See `Waveform.is_antisymmetric`."""
-        return True
+    def local_wavevector(self, times: ArrayLike) -> FloatArray:
+        """See `Shape.local_wavevector`."""
+        wanted = np.atleast_1d(np.asarray(times, dtype=np.float64))
+        starts, left, right = self.corners
+        interval = np.clip(np.searchsorted(starts, wanted, side="right") - 1, 0, len(left) - 1)
+        since = (wanted - starts[interval])[:, None]
+        slope = (right - left) / np.diff(starts)[:, None]
+        return self._moments[interval] + left[interval] * since + 0.5 * slope[interval] * since**2
 
-    def gradient(self, q: FloatArray, time: float, interval: int) -> FloatArray:
-        """See `Waveform.gradient`."""
-        if interval == 0:
-            return q
-        return -q if interval == len(self.breakpoints) - 2 else 0.0 * q
+    def local_btensor(self) -> FloatArray:
+        """See `Shape.local_btensor`."""
+        nodes, weights = np.polynomial.legendre.leggauss(3)  # exact: the integrand is a quartic
+        starts = self.corners.times
+        length = np.diff(starts)
+        q = self.local_wavevector((starts[:-1, None] + 0.5 * length[:, None] * (1 + nodes)).ravel())
+        return np.einsum("k,ki,kj->ij", (0.5 * length[:, None] * weights).ravel(), q, q)
 
-    def b_per_squared_q(self) -> float:
-        """See `Waveform.b_per_squared_q`."""
-        return self.delta**2 * (self.Delta - self.delta / 3.0)
+    @cached_property
+    def _moments(self) -> FloatArray:
+        """(k+1, 3) integral of F up to each breakpoint, ms."""
+        times, left, right = self.corners
+        areas = 0.5 * (left + right) * np.diff(times)[:, None]
+        return np.concatenate([np.zeros((1, 3)), np.cumsum(areas, axis=0)])
+
+    def refuse_unrefocused(self, key: str) -> None:
+        """Refuse a gradient whose integral is not zero.
+
+        Raises:
+            InputError: The wave vector at the echo is not zero.
+
+        Local.
+        """
+        largest = np.linalg.norm(self._moments, axis=1).max()
+        left_over = np.linalg.norm(self._moments[-1])
+        if not left_over <= REFOCUSED * largest:
+            raise InputError(
+                f"the waveform does not refocus: {100 * left_over / largest:.3g} % of the largest q is left",
+                "make the effective gradient integrate to zero (its sign changes at every refocusing pulse)",
+                key=key,
+            )
+
+
+class Pulse(NamedTuple):
+    """A trapezoid: it rises for `ramp` ms from `start`, begins to fall at `start + duration`, and falls for `ramp`."""
+
+    start: float
+    duration: float
+    ramp: float
+    height: tuple[float, float, float]
+
+
+def pulse_train(pulses: list[Pulse]) -> Corners:
+    """The straight pieces of pulses that follow each other; stretches of no length are left out. Local."""
+    nothing = np.zeros(3)
+    times, left, right = [0.0], [], []
+    for pulse in pulses:
+        height = np.asarray(pulse.height)
+        ends = [pulse.start, *pulse.start + np.array([pulse.ramp, pulse.duration, pulse.duration + pulse.ramp])]
+        levels = [(nothing, nothing), (nothing, height), (height, height), (height, nothing)]
+        for end, (first, last) in zip(ends, levels, strict=True):
+            if end - times[-1] > SHORTEST:
+                times.append(float(end))
+                left.append(first)
+                right.append(last)
+    return Corners(np.array(times), np.array(left), np.array(right))
+
+
+def lobes(levels: list[tuple[float, float, float]], start: float, sign: float) -> list[Pulse]:
+    """Pulses along z from (duration, ramp, height), one right after the other. Local."""
+    pulses = []
+    for duration, ramp, height in levels:
+        pulses.append(Pulse(start, duration, ramp, (0.0, 0.0, sign * height)))
+        start += duration + ramp
+    return pulses
+
+
+def is_odd(corners: Corners) -> bool:
+    """Whether F(TE - t) = -F(t), to rounding. Local."""
+    times, left, right = corners
+    return bool(
+        np.allclose(times, times[-1] - times[::-1], rtol=0, atol=SHORTEST)
+        and np.allclose(left, -right[::-1], rtol=0, atol=1e-12)
+    )
+
+
+def check_duration(value: float, key: str, zero: bool = False) -> None:
+    """Refuse a duration that is not finite, or not positive (`zero`: or negative).
+
+    Raises:
+        InputError: The duration is out of range.
+
+    Local.
+    """
+    if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
+        told = "a duration of at least 0 ms" if zero else "a positive duration in ms"
+        raise InputError(f"{key} = {value:g} ms", f"give {told}", key=key)
+
+
+def check_ramp(ramp: float, delta: float, key: str = "delta") -> None:
+    """Refuse a ramp that is negative or longer than its pulse's plateau and ramp together.
+
+    Raises:
+        InputError: The ramp is out of range.
+
+    Local.
+    """
+    check_duration(ramp, "ramp", zero=True)
+    if ramp > delta:
+        raise InputError(
+            f"ramp = {ramp:g} ms is longer than {key} = {delta:g} ms",
+            f"{key} is the plateau and one ramp: make it at least the ramp",
+            key="ramp",
+        )

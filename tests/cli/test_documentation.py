@@ -10,6 +10,7 @@ from dmrifw.cli.app import run
 from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Tissue
 from dmrifw.cli.fields import Section
 from dmrifw.cli.geometry import CylinderBarrier, FileGeometry, GridGeometry, SphereBarrier, TorusBarrier
+from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = [
@@ -32,6 +33,21 @@ def test_every_key_is_documented(section: type[Section]) -> None:
     text = (DOCS / "configuration.md").read_text()
     for key in section.model_fields:
         assert f"`{key}" in text or f".{key}]" in text, key
+
+
+@pytest.mark.parametrize("name", WAVEFORMS)
+def test_every_waveform_is_documented(name: str) -> None:
+    row = next(
+        line for line in (DOCS / "configuration.md").read_text().splitlines() if line.startswith(f'| `"{name}"`')
+    )
+    inherited = {"pgste": ("delta", "Delta", "ramp"), "trapezoidal-ogse": ("delta", "Delta", "periods", "phase")}
+    for key in set(parameters(name)) - set(inherited.get(name, ())):
+        assert f"`{key}`" in row, key
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_documented(name: str) -> None:
+    assert f'| `"{name}"` |' in (DOCS / "configuration.md").read_text()
 
 
 @pytest.mark.parametrize("example", sorted((DOCS / "demos").glob("*.toml")), ids=lambda path: path.name)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
-from dmrifw.sequences import PGSE, Protocol, fibonacci_directions
+from dmrifw.sequences import DDE, OGSE, PGSE, BTensor, Protocol, fibonacci_directions
+from dmrifw.units import GAMMA
 
 X = [1.0, 0.0, 0.0]
 
@@ -104,3 +105,63 @@ def test_an_unknown_preset_is_refused():
     """The error lists what there is."""
     with pytest.raises(InputError, match="spinvers'; choose one of: spinverse"):
         Protocol.preset("spinvers")
+
+
+@pytest.mark.parametrize("waveform", [PGSE(10, 20, 1), OGSE(20, 25, 2), BTensor(20, 0.0, 3), DDE(3, 12, 20, 60)])
+def test_b_tensors_have_the_b_values_for_traces(waveform):
+    """B:I = b, in ms/um^2; along a line B = b n n^T."""
+    protocol = Protocol.product(waveform, [0.0, 700.0, 2000.0], fibonacci_directions(4))
+    np.testing.assert_allclose(np.trace(protocol.btensors, axis1=1, axis2=2) * 1000, protocol.bvals, atol=1e-9)
+    if waveform.is_linear:
+        outer = np.einsum("mi,mj->mij", protocol.bvecs, protocol.bvecs)
+        np.testing.assert_allclose(protocol.btensors, protocol.bvals[:, None, None] * 1e-3 * outer, atol=1e-12)
+    assert (protocol.echo_times == waveform.echo_time).all()
+
+
+def test_b_follows_from_gradients():
+    """By hand, b = (gamma G delta)^2 (Delta - delta/3): 40 mT/m, 10/20 ms, in SI; and back."""
+    protocol = Protocol.from_gradients(PGSE(10, 20), [0.0, 40.0], [X, X])
+    expected = (GAMMA * 0.04 * 0.01) ** 2 * (0.02 - 0.01 / 3) * 1e-6
+    np.testing.assert_allclose(protocol.bvals, [0, expected], rtol=1e-12)
+    np.testing.assert_allclose(protocol.amplitudes, [0, 40], rtol=1e-12)
+    with pytest.raises(InputError, match="negative or not finite"):
+        Protocol.from_gradients(PGSE(10, 20), [-1.0], [X])
+
+
+def test_timing_is_not_a_number_where_there_is_none():
+    """A b-tensor waveform has no pair of pulses; reports say NaN."""
+    protocol = Protocol.single(BTensor(20, 0.0), [1.0], [X]) + Protocol.pgse([1.0], [X], 5, 6)
+    assert np.isnan(protocol.delta[0]) and np.isnan(protocol.Delta[0])
+    assert (protocol.delta[1], protocol.Delta[1]) == (5, 6)
+
+
+def test_pairs_of_directions_become_double_encoding():
+    """B = b/2 (n1 n1^T + n2 n2^T), so long as the blocks are apart in q; parallel pairs share one sequence."""
+    first = fibonacci_directions(5)
+    second = np.array([first[0], -first[1], first[3], [0.0, 0.0, 1.0], first[4]])
+    protocol = Protocol.dde(np.full(5, 1000.0), first, second, 3, 12, 20)
+    outer = 0.5 * (np.einsum("mi,mj->mij", first, first) + np.einsum("mi,mj->mij", second, second))
+    np.testing.assert_allclose(protocol.btensors, outer, atol=1e-9)
+    assert protocol.sequence[0] == protocol.sequence[4]
+    assert protocol.waveforms[protocol.sequence[0]] == DDE(3, 12, 20)
+    assert protocol.waveforms[protocol.sequence[1]] == DDE(3, 12, 20, 180)
+
+
+@pytest.mark.parametrize(
+    ("name", "waveforms", "counts"),
+    [
+        ("remidi", [PGSE(5, 10), PGSE(5, 25), PGSE(5, 50)], {b: 90 for b in range(0, 10001, 500)}),
+        ("hcp-wu-minn", [PGSE(10.6, 43.1)], {0: 18, 1000: 90, 2000: 90, 3000: 90}),
+        ("mgh-connectom", [PGSE(12.9, 21.8)], {0: 40, 1000: 64, 3000: 64, 5000: 128, 10000: 256}),
+        ("uk-biobank", [PGSE(21.4, 45.5)], {0: 5, 1000: 50, 2000: 50}),
+        ("ogse-ladder", [OGSE(40, 50, n) for n in range(1, 6)], {0: 150, 500: 150}),
+        ("qti-lte-ste", [BTensor(30, 1, 8), BTensor(30, 0, 8)], {b: 22 for b in (0, 100, 700, 1400, 2000)}),
+    ],
+)
+def test_presets(name, waveforms, counts):
+    """Timing and shells of the published protocols; every sequence has a measurement at b = 0."""
+    protocol = Protocol.preset(name)
+    assert list(protocol.waveforms) == waveforms
+    values, numbers = np.unique(protocol.bvals, return_counts=True)
+    assert dict(zip(values.tolist(), numbers.tolist(), strict=True)) == counts
+    assert set(protocol.sequence[protocol.bvals == 0]) == set(range(len(waveforms)))

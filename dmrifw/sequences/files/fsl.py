@@ -1,0 +1,74 @@
+"""FSL gradient tables: one file of b-values (s/mm^2), one of directions along the image's axes.
+
+FSL writes three rows of directions; three columns are read too. A 3 x 3 table is three rows, as FSL means it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dmrifw.errors import InputError
+from dmrifw.sequences.files.text import line, numbers, read_rows, write_texts
+from dmrifw.sequences.files.timing import Timing, only_pgse, sidecar_text
+from dmrifw.sequences.protocol import Protocol
+from dmrifw.typing import FloatArray
+
+
+def read(bvals: Path, bvecs: Path | None, timing: Timing, turn: FloatArray | None) -> Protocol:
+    """The protocol of two files; see `dmrifw.sequences.files.read`.
+
+    Args:
+        bvals: The b-values.
+        bvecs: The directions.
+        timing: Says the waveform.
+        turn: (3, 3) from FSL's axes to the grid's; None leaves vectors as they are.
+
+    Local.
+    """
+    values = _read_bvals(bvals)
+    vectors = _read_bvecs(bvecs or _beside(bvals), len(values))
+    return Protocol.single(timing.resolve(bvals), values, vectors if turn is None else vectors @ turn.T)
+
+
+def write(protocol: Protocol, bvals: Path, bvecs: Path | None, turn: FloatArray | None) -> None:
+    """Write two files and a sidecar; see `dmrifw.sequences.files.write`. Local."""
+    waveform = only_pgse(protocol, "FSL")
+    vectors = protocol.bvecs if turn is None else protocol.bvecs @ turn
+    write_texts(
+        {
+            bvals: line(protocol.bvals),
+            bvecs or _beside(bvals): "".join(line(axis) for axis in vectors.T),
+            bvals.with_suffix(".json"): sidecar_text(waveform, bvals.with_suffix(".json")),
+        }
+    )
+
+
+def _beside(bvals: Path) -> Path:
+    name = bvals.name.replace("bval", "bvec")
+    if name == bvals.name:
+        raise InputError(
+            f"the name of {bvals} does not tell that of the directions", "give the bvecs file", key="bvecs"
+        )
+    return bvals.with_name(name)
+
+
+def _read_bvals(file: Path) -> FloatArray:
+    table = numbers(read_rows(file, "bvals"), file, "bvals")
+    if 1 not in table.shape:
+        mend = "is this the bvecs file?" if 3 in table.shape else "give one row, or one column, of b-values in s/mm^2"
+        raise InputError(f"{file} holds a table of {table.shape[0]} rows x {table.shape[1]} columns", mend, key="bvals")
+    return table.reshape(-1)
+
+
+def _read_bvecs(file: Path, count: int) -> FloatArray:
+    """(count, 3) directions."""
+    table = numbers(read_rows(file, "bvecs"), file, "bvecs")
+    if table.shape == (3, count):
+        return table.T
+    if table.shape == (count, 3):
+        return table
+    mend = f"give 3 rows x {count} columns (FSL) or {count} rows x 3 columns"
+    if 3 not in table.shape:
+        mend = f"is this the bvals file? {mend}"
+    held = f"{table.shape[0]} rows x {table.shape[1]} columns"
+    raise InputError(f"{file} holds a table of {held}, but there are {count} b-values", mend, key="bvecs")
