@@ -145,7 +145,7 @@ class MatrixFormalism:
         worst = 0.0
         for sequence in np.unique(self.protocol.sequence[rows]):
             waveform, q = self._probes(int(sequence), rows)
-            cuts = intervals(waveform, self._guess(q))
+            cuts = intervals(waveform, self._guess(waveform, q))
             change = _attenuation(model, waveform, q, cuts) - _attenuation(smaller, waveform, q, cuts)
             worst = max(worst, float(np.abs(change).max()))
         return worst
@@ -157,16 +157,21 @@ class MatrixFormalism:
         hardest = np.flatnonzero(strength >= 0.99 * strength.max())
         return self.protocol.waveforms[sequence], q[np.unique(hardest[np.linspace(0, len(hardest) - 1, 4).astype(int)])]
 
-    def _guess(self, q: FloatArray) -> float:
-        """Steps per ms to start from: the fastest precession on the grid turns by less than two radians in a step."""
-        return max(0.6 * float(np.linalg.norm(q, axis=1).max()) * self._reach, 0.1)
+    def _guess(self, waveform: Waveform, q: FloatArray) -> float:
+        """Steps per ms to start from.
+
+        At least four in the shortest interval, so that half as many are a different scheme; and so many that the
+        fastest precession on the grid turns by less than two radians in a step.
+        """
+        shortest = min((cut.stop - cut.start for cut in intervals(waveform, 1.0) if cut.steps), default=1.0)
+        return max(0.6 * float(np.linalg.norm(q, axis=1).max()) * self._reach, 4.0 / shortest)
 
     def _cuts(self, model: ReducedModel, waveform: Waveform, q: FloatArray) -> list[Interval]:
         """Time steps whose error, measured by doubling them on the hardest signals, is within tolerance.
 
         Their number comes from a coarse ladder, so that it stays put under small changes of the tissue.
         """
-        target, base, rung = _TIME_SHARE * self.tolerance, self._guess(q), 0
+        target, base, rung = _TIME_SHARE * self.tolerance, self._guess(waveform, q), 0
         while True:
             rate = base * 2.0 ** (rung / 2)
             fine = _attenuation(model, waveform, q, intervals(waveform, rate))

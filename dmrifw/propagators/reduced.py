@@ -27,6 +27,10 @@ from dmrifw.sequences import Waveform
 from dmrifw.typing import FloatArray
 
 
+_SAMPLES = np.sort(np.modf(np.arange(1, 14) * 0.6180339887498949)[0])
+"""Where in an interval to look for a gradient: at no rational spacing, so that no oscillation hides between."""
+
+
 @dataclass(frozen=True, eq=False)
 class ReducedModel:
     """The operators in a basis of r modes, replicated.
@@ -93,8 +97,8 @@ def intervals(waveform: Waveform, steps_per_ms: float) -> list[Interval]:
     for number, (start, stop) in enumerate(pairwise(times)):
         stop = min(stop, end)
         if stop > start:
-            still = not any(waveform.gradient(np.eye(3), t, number).any() for t in np.linspace(start, stop, 9))
-            steps = 0 if still else max(2, int(np.ceil((stop - start) * steps_per_ms)))
+            still = not any(waveform.gradient(np.eye(3), t, number).any() for t in start + (stop - start) * _SAMPLES)
+            steps = 0 if still else int(np.ceil((stop - start) * steps_per_ms - 1e-9))
             cuts.append(Interval(float(start), float(stop), number, steps))
     return cuts
 
