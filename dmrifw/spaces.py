@@ -26,7 +26,7 @@ class BrokenSpace:
 
     Attributes:
         grid: The grid.
-        merged: (4E,) unknown of each corner of each cell, row-major in `grid.cells`; None where every corner is its own.
+        merged: (4E,) unknown of each corner of each cell, row-major in `grid.cells`; None if every corner is its own.
         dofs: The DG1 space of the magnetization.
         facets: The mesh of all facets.
         facet_constants: Piecewise constants on the facets: where a permeability lives.
@@ -49,7 +49,7 @@ class BrokenSpace:
         self.cell_of_local = np.asarray(mesh.topology.original_cell_index, dtype=np.int64)
 
     def corner_of_dof(self) -> IntArray:
-        """(owned dofs,) corner of a cell, row-major in `grid.cells`, at which each DG1 unknown of this rank sits. Local."""
+        """(owned dofs,) corner of a cell, row-major in `grid.cells`, where each DG1 unknown of this rank sits. Local."""
         owned = self.dofs.dofmap.index_map.size_local
         geometry = self.grid.mesh.geometry
         dofs = self.dofs.dofmap.list[: owned // 4]

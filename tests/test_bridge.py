@@ -76,7 +76,7 @@ def test_signal_type_and_order() -> None:
 
 def test_wrong_length_is_told() -> None:
     """The fault and the mend, not a numpy traceback."""
-    with pytest.raises(InputError, match="one value per row of grid.faces"):
+    with pytest.raises(InputError, match=r"one value per row of grid\.faces"):
         Simulator(GRID, PROTOCOL)(torch.ones(7))
 
 

@@ -56,9 +56,7 @@ def test_the_example_of_the_readme_is_the_one_that_runs() -> None:
     assert blocks(README, "python") == [(ROOT / "docs/demos/first_signal.py").read_text()]
 
 
-def test_the_config_of_the_readme_is_good_for_an_inversion(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_config_of_the_readme_is_good_for_an_inversion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config,) = blocks(README, "toml")
     (tmp_path / "sphere.toml").write_text(config)
     assert run(["check", str(tmp_path / "sphere.toml")]) == 0
@@ -139,7 +137,7 @@ def test_versions_agree() -> None:
 
 @pytest.fixture
 def my_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The files of docs/plugins.md, installed as pip does it: a folder on the path, and a record of its entry points."""
+    """The files of docs/plugins.md, installed as pip does: a folder on the path, and a record of its entry points."""
     page = (ROOT / "docs/plugins.md").read_text()
     for path, text in re.findall(r"^`(my_plugin/[\w.]+)`:\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         (tmp_path / path).parent.mkdir(exist_ok=True)

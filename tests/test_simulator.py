@@ -14,8 +14,8 @@ GRID = bcc_grid()
 SHAPES = {"sphere": Sphere(10.0), "cylinder": Cylinder(10.0)}
 TIMINGS = ((5.0, 6.0), (10.0, 20.0), (10.0, 60.0))
 
-# Direction means of |S|/S0 for delta/Delta = 5/6, 10/20, 10/60 ms: D = 2 um^2/ms, barrier 0.01 and other faces 100 um/ms,
-# exterior reflecting. Source: the reference signals of the project's first issue, computed with an independent solver.
+# Direction means of |S|/S0 for delta/Delta = 5/6, 10/20, 10/60 ms: D = 2 um^2/ms, barrier 0.01 and other faces
+# 100 um/ms, exterior reflecting. Source: reference signals set for this project beforehand, by an independent solver.
 REFLECTING = {
     "sphere": {1000: (0.22561, 0.37082, 0.52925), 5000: (0.00798, 0.04100, 0.07200)},
     "cylinder": {1000: (0.25146, 0.40353, 0.55058), 5000: (0.01003, 0.05031, 0.08973)},

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     Model = TypeVar("Model", bound=SignalModel)
 
 
+AMBIENT_TOLERANCE = 1e-3
+"""Default error in S/S0 where every face may be a wall: modes pile up, and an inversion repeats the signal often."""
+
+COMPARTMENT_TOLERANCE = 1e-5
+"""Default error in S/S0 where only the faces between compartments are walls: below that of a usual mesh."""
+
+
 @dataclass(frozen=True)
 class Case:
     """What a config describes.
@@ -93,7 +100,7 @@ class Case:
                 density=_array(tissue.density),
                 interfaces=self.interfaces,
                 exterior=tissue.exterior,
-                tolerance=solver.tolerance,
+                tolerance=solver.tolerance or (AMBIENT_TOLERANCE if self.substrate.ambient else COMPARTMENT_TOLERANCE),
                 method=solver.method,
             )
 

@@ -109,7 +109,7 @@ class Solver(Section):
     """`[solver]`: how the Bloch-Torrey equation is solved."""
 
     method: Literal["matrix-formalism"] = "matrix-formalism"
-    tolerance: Annotated[Positive, Field(lt=1)] = 1e-3
+    tolerance: Annotated[Positive, Field(lt=1)] | None = None
 
 
 class Adam(Section):

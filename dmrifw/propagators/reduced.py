@@ -26,7 +26,6 @@ from dmrifw.propagators.phi import phi, phi_difference
 from dmrifw.sequences import Waveform
 from dmrifw.typing import FloatArray
 
-
 _SAMPLES = np.sort(np.modf(np.arange(1, 14) * 0.6180339887498949)[0])
 """Where in an interval to look for a gradient: at no rational spacing, so that no oscillation hides between."""
 
