@@ -49,7 +49,7 @@ class BrokenSpace:
         self.cell_of_local = np.asarray(mesh.topology.original_cell_index, dtype=np.int64)
 
     def corner_of_dof(self) -> IntArray:
-        """(owned dofs,) corner of a cell, row-major in `grid.cells`, where each DG1 unknown of this rank sits. Local."""
+        """(owned dofs,) corner of a cell, row-major in `grid.cells`, of each DG1 unknown of this rank. Local."""
         owned = self.dofs.dofmap.index_map.size_local
         geometry = self.grid.mesh.geometry
         dofs = self.dofs.dofmap.list[: owned // 4]
