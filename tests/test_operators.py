@@ -87,3 +87,31 @@ def test_tensor_diffusivity(grid) -> None:
     n = np.array([1.0, -2.0, 0.5])
     w = nodal(anisotropic, lambda p: p @ n)
     assert float((w.T @ (anisotropic.decay @ w)).item()) == pytest.approx(n @ tensor @ n * grid.volume, rel=1e-12)
+
+
+def test_without_interfaces_the_field_is_continuous(grid) -> None:
+    """No wall anywhere: as many unknowns as used vertices, and no permeability has an effect."""
+    cells = len(grid.cells)
+    space = BrokenSpace(grid, np.zeros(len(grid.faces), dtype=bool))
+    whole = Operators(space, np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
+    unknowns = whole.mass.columns.size_local
+    assert unknowns == len(np.unique(grid.cells))
+    w = np.random.default_rng(4).standard_normal((unknowns, 1))
+    np.testing.assert_allclose(whole.diffusion(np.full(len(grid.faces), 9.0)) @ w, whole.decay @ w, atol=1e-11)
+    assert np.abs(whole.face_gradient(w, np.ones((1, 1)))).max() < 1e-20
+
+
+def test_a_wall_lets_the_field_jump_there_alone(grid) -> None:
+    """A closed surface around some cells doubles its vertices; one half 1, the other 0: energy = sum kappa area."""
+    cells = len(grid.cells)
+    left = grid.points[grid.cells][:, :, 0].mean(axis=1) < 0
+    wall = grid.boundary_faces(left) & ~grid.is_exterior
+    whole = Operators(BrokenSpace(grid, wall), np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
+    shared = np.unique(grid.faces[wall])
+    assert whole.mass.columns.size_local == len(np.unique(grid.cells)) + len(shared)
+    kappa = np.random.default_rng(5).uniform(0.1, 1.0, len(grid.faces))
+    side = np.empty(whole.mass.columns.size_local)
+    side[whole.space.merged] = np.repeat(left, 4)
+    w = side[:, None].astype(float)
+    energy = float((w.T @ (whole.diffusion(kappa) @ w)).item())
+    assert energy == pytest.approx((kappa * grid.face_areas)[wall].sum(), rel=1e-12)

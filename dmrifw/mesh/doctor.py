@@ -113,6 +113,10 @@ def examine_cells(mesh: Arrays) -> list[Finding]:
 
 def unit_finding(points: FloatArray) -> Finding | None:
     """The fault of coordinates that cannot be in um, if they cannot. Local."""
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        return Finding("fault", f"point {row} is not finite", f"{points[row]}", "give finite coordinates in um")
     extent = float(np.ptp(points, axis=0).max())
     if SMALLEST_EXTENT <= extent <= LARGEST_EXTENT:
         return None

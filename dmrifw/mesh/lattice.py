@@ -17,6 +17,10 @@ DEFAULT_SIZE = 80 / 3
 """Edge length of the published ambient grid, um."""
 
 
+MOST_CELLS = 128
+"""Cubes along an edge beyond which the grid does not fit a workstation: 25 million tetrahedra."""
+
+
 def bcc_grid(cells: int = 4, size: float = DEFAULT_SIZE, comm: MPI.Comm | None = None) -> Grid:
     """A truncated BCC lattice centred at the origin.
 
@@ -34,7 +38,7 @@ def bcc_grid(cells: int = 4, size: float = DEFAULT_SIZE, comm: MPI.Comm | None =
         The grid.
 
     Raises:
-        InputError: `cells` is below 2 or `size` is not positive.
+        InputError: `cells` is below 2 or above `MOST_CELLS`, or `size` is not positive.
 
     Local.
 
@@ -42,6 +46,10 @@ def bcc_grid(cells: int = 4, size: float = DEFAULT_SIZE, comm: MPI.Comm | None =
     """
     if int(cells) != cells or cells < 2:
         raise InputError(f"cells = {cells}", "give a whole number of at least 2", key="cells")
+    if cells > MOST_CELLS:
+        raise InputError(
+            f"cells = {cells} makes {12 * cells**3:.1e} tetrahedra", f"give at most {MOST_CELLS}", key="cells"
+        )
     if not (np.isfinite(size) and size > 0):
         raise InputError(f"size = {size}", "give a positive length in um", key="size")
     cells = int(cells)

@@ -27,7 +27,7 @@ def run(folder: Path, ranks: int, exterior: str, environment: dict[str, str] | N
     return dict(np.load(output))
 
 
-@pytest.fixture(scope="module", params=["reflecting", "permeable"])
+@pytest.fixture(scope="module", params=["reflecting", "permeable", "walls"])
 def serial(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
     return request.param, run(tmp_path_factory.mktemp("serial"), 1, request.param)
 
