@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import numpy as np
+from mpi4py import MPI
+from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
@@ -55,6 +58,7 @@ class SignalModel:
             raise InputError(f"method = {method!r}", 'choose "matrix-formalism"', key="method")
         if not 0 < tolerance < 1:
             raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
+        _share_cores(grid.comm)
         self.grid, self.protocol, self.exterior = grid, protocol, exterior
         self.operators = Operators(
             BrokenSpace(grid, _checked_interfaces(grid, interfaces)),
@@ -122,6 +126,14 @@ class SignalModel:
                 key="permeability",
             )
         return values
+
+
+def _share_cores(comm: MPI.Comm) -> None:
+    """Divide the cores of a machine among its ranks: BLAS threads of several ranks on one core wait for each other."""
+    if comm.size > 1:
+        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        threadpool_limits(max(1, len(os.sched_getaffinity(0)) // node.size), user_api="blas")
+        node.Free()
 
 
 def _per_cell(grid: Grid, values: FloatArray, key: str, tail: tuple[int, ...]) -> FloatArray:
