@@ -173,7 +173,7 @@ def test_the_plugin_of_the_documentation_passes_its_tests(my_plugin: Path) -> No
 
 
 def test_the_plugin_of_the_documentation_inverts(my_plugin: Path, tmp_path: Path) -> None:
-    """The wall is a rhombic dodecahedron, whose 24 faces have their centres at sqrt(5)/3 of a lattice cell: one ball."""
+    """The wall is a rhombic dodecahedron: its 24 faces have their centres at sqrt(5)/3 of a lattice cell: one ball."""
     assert run(["invert", str(my_plugin / "config.toml"), "-o", str(tmp_path / "ball")]) == 0
     metrics = json.loads((tmp_path / "ball" / "metrics.json").read_text())
     assert metrics["barrier_recall"] == metrics["barrier_precision"] == 1.0
