@@ -2,5 +2,7 @@
 
 import os
 
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+from threadpoolctl import threadpool_limits
+
+threadpool_limits(1, user_api="blas")  # a pytest plugin may have loaded numpy before this file is read
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the programs that tests start

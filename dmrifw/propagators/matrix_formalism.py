@@ -9,6 +9,7 @@ import numpy as np
 from dmrifw.operators import Operators
 from dmrifw.propagators.modes import Modes, ModeSource
 from dmrifw.propagators.reduced import Interval, ReducedModel, Trajectory, evolve, intervals, pull_back
+from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.sequences import Protocol, Waveform
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
@@ -101,7 +102,8 @@ class MatrixFormalism:
         signal = np.zeros(distinct, dtype=np.complex128)
         taped = []
         for batch in batches:
-            trajectory = evolve(model, batch.waveform, batch.q, batch.cuts, keep)
+            with blas_threads_for(len(model.rates)):
+                trajectory = evolve(model, batch.waveform, batch.q, batch.cuts, keep)
             signal[batch.first : batch.first + len(batch.q)] = _read(model, batch.waveform, trajectory.final)
             if keep:
                 taped.append((batch, trajectory))
@@ -126,7 +128,8 @@ class MatrixFormalism:
         for batch, trajectory in tape.batches:
             mine = gathered[batch.first : batch.first + len(batch.q)]
             seed = _seed(model, batch.waveform, trajectory.final, mine)
-            sensitivity += pull_back(model, batch.waveform, batch.q, batch.cuts, trajectory, seed)
+            with blas_threads_for(len(model.rates)):
+                sensitivity += pull_back(model, batch.waveform, batch.q, batch.cuts, trajectory, seed)
         return self.operators.face_gradient(tape.modes.vectors, self.operators.comm.allreduce(sensitivity))
 
     def _basis(self, permeability: FloatArray, rows: IntArray) -> tuple[Modes, ReducedModel]:
@@ -221,4 +224,6 @@ def _seed(model: ReducedModel, waveform: Waveform, final: FloatArray, cotangent:
 def _attenuation(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[Interval]) -> ComplexArray:
     """(m,) S/S0 with the S0 of the same waveform."""
     unweighted = model.total**2 @ np.exp(-model.rates * waveform.breakpoints[-1])
-    return _read(model, waveform, evolve(model, waveform, q, cuts, False).final) / unweighted
+    with blas_threads_for(0):  # a handful of columns
+        final = evolve(model, waveform, q, cuts, False).final
+    return _read(model, waveform, final) / unweighted

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
 from mpi4py import MPI
-from threadpoolctl import ThreadpoolController
 
 from dmrifw.errors import ConvergenceError
 from dmrifw.matrices import DistributedMatrix
 from dmrifw.operators import Operators
 from dmrifw.propagators.reduced import ReducedModel
+from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.typing import FloatArray
 
 _SHIFT = -0.05
@@ -75,7 +75,8 @@ class ModeSource:
         Collective.
         """
         if count < _DENSE_SHARE * self.diffusion.rows.size_global:
-            rates, vectors = _lanczos(self.diffusion, self.mass, count, self.comm)
+            with blas_threads_for(0):  # Lanczos works vector by vector
+                rates, vectors = _lanczos(self.diffusion, self.mass, count, self.comm)
         else:
             rates, vectors = self._all
         keep = len(rates) if count >= len(rates) else _cut_in_gap(rates, count)
@@ -94,11 +95,6 @@ class ModeSource:
         )
         first, last = self.diffusion.rows.local_range
         return rates, vectors[first:last]
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _lanczos(
@@ -127,8 +123,7 @@ def _lanczos(
         first, last = matrix.getOwnershipRange()
         start.array[:] = np.random.default_rng(0).standard_normal(matrix.size[0])[first:last]
         solver.setInitialSpace(start)
-        with _blas().limit(limits=1, user_api="blas"):  # small products: more threads only wait for each other
-            solver.solve()
+        solver.solve()
         found = solver.getConverged()
         if found < count:
             raise ConvergenceError(f"the eigensolver converged {found} of {count} modes; refine or repair the grid")
