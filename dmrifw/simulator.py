@@ -13,12 +13,16 @@ from threadpoolctl import threadpool_limits
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
 from dmrifw.operators import Operators
-from dmrifw.propagators import FullOrder, MatrixFormalism, Propagator, Tape
+from dmrifw.propagators import Automatic, FullOrder, MatrixFormalism, Propagator, Tape
 from dmrifw.sequences import Protocol
 from dmrifw.spaces import NODES, BrokenSpace
 from dmrifw.typing import ArrayLike, BoolArray, ComplexArray, FloatArray, IntArray
 
-PROPAGATORS: dict[str, type[Propagator]] = {"matrix-formalism": MatrixFormalism, "full-order": FullOrder}
+PROPAGATORS: dict[str, type[Propagator]] = {
+    "automatic": Automatic,
+    "matrix-formalism": MatrixFormalism,
+    "full-order": FullOrder,
+}
 """The propagator of each method."""
 
 
@@ -39,7 +43,8 @@ class SignalModel:
         periodic: Per axis, or for all three, whether a box-shaped grid goes on at its opposite side.
         degree: 1 for linear elements, 2 for quadratic ones: these pay where walls are flat.
         tolerance: Error in S/S0.
-        method: "matrix-formalism", in a basis of modes, or "full-order", the assembled equation itself.
+        method: "matrix-formalism", in a basis of modes; "full-order", the assembled equation itself; or "automatic",
+            whichever costs less.
 
     Raises:
         InputError: A value is out of range or has the wrong shape.
@@ -61,7 +66,7 @@ class SignalModel:
         periodic: bool | Sequence[bool] = False,
         degree: Literal[1, 2] = 1,
         tolerance: float = 1e-3,
-        method: Literal["matrix-formalism", "full-order"] = "matrix-formalism",
+        method: Literal["automatic", "matrix-formalism", "full-order"] = "automatic",
     ) -> None:
         _check_choice(exterior, ("reflecting", "permeable"), "exterior")
         _check_choice(method, tuple(PROPAGATORS), "method")

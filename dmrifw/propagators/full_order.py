@@ -47,6 +47,7 @@ class FullSystem:
     divided: ClassVar[bool] = False
     exact_when_still: ClassVar[bool] = False
     stages: ClassVar[int] = imex.STAGES
+    time_share: ClassVar[float] = 0.5
 
     def __init__(self, operators: Operators, diffusion: DistributedMatrix) -> None:
         self.operators, self.diffusion = operators, diffusion
@@ -179,8 +180,6 @@ class FullSystem:
 
 class FullOrder(Propagator):
     """Signals and their exact discrete derivative by the assembled equation itself."""
-
-    time_share = 0.5
 
     def _system(self, permeability: FloatArray, rows: IntArray) -> FullSystem:
         return FullSystem(self.operators, self.operators.diffusion(permeability))

@@ -9,21 +9,30 @@ import numpy as np
 
 from dmrifw.operators import Operators
 from dmrifw.propagators.modes import Modes, ModeSource
-from dmrifw.propagators.propagator import Propagator
+from dmrifw.propagators.full_order import FullSystem
+from dmrifw.propagators.propagator import Propagator, System
 from dmrifw.propagators.reduced import ReducedModel, Trajectory, evolve, pull_back
-from dmrifw.propagators.steps import Drive, Interval
+from dmrifw.propagators.steps import Drive, Interval, Steps, intervals
 from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
 _FIRST_MODES = 128
 """Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
 
-_MODE_GROWTH = 1.5
-_PROBE_SHARE = 0.75
-"""The error of r modes is measured as the change of the hardest signals from 0.75 r to r modes."""
-
-_MODE_SHARE = 0.6
+_MODE_SHARE = 0.4
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
+
+_FINER = 3.0
+"""Steps in the basis for each one at full order, when the two are compared: they are cheap, and less accurate."""
+
+_SNAPSHOTS = (0, 2, 3)
+"""Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
+
+_FEW = 16
+"""Distinct measurements for which a basis does not pay."""
+
+_PATIENCE = 2
+"""How often a basis is enlarged before full order is taken instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +41,7 @@ class ReducedSystem:
 
     Attributes:
         model: The operators in the basis.
-        modes: The basis; None where only signals are wanted.
+        modes: The basis.
         operators: The operators it came from.
     """
 
@@ -43,6 +52,7 @@ class ReducedSystem:
     divided: ClassVar[bool] = True
     exact_when_still: ClassVar[bool] = True
     stages: ClassVar[int] = 5
+    time_share: ClassVar[float] = 0.1
 
     @property
     def size(self) -> int:
@@ -87,29 +97,75 @@ class ReducedSystem:
 class MatrixFormalism(Propagator):
     """Signals and their exact derivative in a basis of modes that is held fixed in the derivative.
 
+    The basis starts with the lowest modes of the diffusion operator. Its error is measured: the hardest measurements
+    are also integrated at full order. Where they differ, what their trajectories leave outside the basis is added to
+    it, and the next measurements are compared, until some agree that the basis has not seen, or it has seen all.
+
     Source: Callaghan, J. Magn. Reson. 129:74 (1997); Barzykin, Phys. Rev. B 58:14171 (1998).
     """
 
-    time_share = 0.1
+    def _system(self, permeability: FloatArray, rows: IntArray) -> System:
+        full = self._full(permeability)
+        return self._basis(full, rows, len(rows)) or full  # the basis has seen every measurement long before
 
-    def _system(self, permeability: FloatArray, rows: IntArray) -> ReducedSystem:
-        """Modes in growing number until dropping the last quarter of them no longer changes the hardest signals."""
-        source = ModeSource(self.operators.diffusion(permeability), self.operators.mass, self.operators.comm)
-        count = int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25))
-        while True:
-            modes = source.lowest(count)
-            system = ReducedSystem(modes.reduce(self.operators), modes, self.operators)
-            if modes.complete or self._truncation_error(system, rows) <= _MODE_SHARE * self.tolerance:
+    def _full(self, permeability: FloatArray) -> FullSystem:
+        return FullSystem(self.operators, self.operators.diffusion(permeability))
+
+    def _basis(self, full: FullSystem, rows: IntArray, rounds: int) -> ReducedSystem | None:
+        """The equation in a basis good for the tolerance; None if it was not good after some rounds."""
+        operators = self.operators
+        source = ModeSource(full.diffusion, operators.mass, operators.comm)
+        modes = source.lowest(int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25)))
+        for turn in range(rounds + 1):
+            system = ReducedSystem(modes.reduce(operators), modes, operators)
+            poor = [] if modes.complete else self._poor(system, full, rows, turn)
+            if not poor:
                 return system
-            count = int(np.ceil(_MODE_GROWTH * count))
+            if turn < rounds:
+                modes = modes.enriched(self._snapshots(full, poor), operators, full.diffusion, self._resolution)
+        return None
 
-    def _truncation_error(self, system: ReducedSystem, rows: IntArray) -> float:
-        smaller = system.model.truncated(int(_PROBE_SHARE * system.size))
-        rougher = ReducedSystem(smaller, system.modes, self.operators)
-        worst = 0.0
+    @property
+    def _refinement(self) -> float:
+        """Full-order steps for the tolerance, in units of the first guess, good for 1e-3; stiffness lowers the order."""
+        return max(1.0, (1e-3 / self.tolerance) ** (1 / 3.5))
+
+    @property
+    def _resolution(self) -> float:
+        """Share of a trajectory, relative to its start, that a basis may leave out: signals are quadratic in it."""
+        return 0.1 * float(np.sqrt(self.tolerance))
+
+    def _poor(self, system: ReducedSystem, full: FullSystem, rows: IntArray, turn: int) -> list[Drive]:
+        """The measurements of a round on which the basis and full order disagree."""
+        poor = []
         for sequence in np.unique(self.protocol.sequence[rows]):
-            drive = Drive(*self._probes(int(sequence), rows), self.operators.encoding)
-            steps = self._first_steps(drive)
-            change = self.attenuation(system, drive, steps) - self.attenuation(rougher, drive, steps)
-            worst = max(worst, float(np.abs(change).max()))
-        return worst
+            waveform, q = self._probes(int(sequence), rows, turn)
+            if len(q) > 1:
+                drive = Drive(waveform, q, self.operators.encoding)
+                first = self._first_steps(drive, self._refinement)
+                exact = self.attenuation(full, drive, first)
+                change = self.attenuation(system, drive, Steps(_FINER * first.driven, 0.0)) - exact
+                if self.operators.comm.bcast(float(np.abs(change).max())) > _MODE_SHARE * self.tolerance:
+                    poor.append(drive)
+        return poor
+
+    def _snapshots(self, full: FullSystem, drives: list[Drive]) -> FloatArray:
+        """(owned unknowns, n) states of some measurements on their way to the echo, at full order."""
+        states = []
+        for drive in drives:
+            steps = self._first_steps(drive, 0.5)
+            trajectory = full.evolve(drive, intervals(drive.waveform, drive.encoding, steps, whole=True), True)
+            states += [stages[stage] for kept in trajectory.stages for stages in kept for stage in _SNAPSHOTS]
+            states.append(trajectory.final)
+        return np.hstack(states)
+
+
+class Automatic(MatrixFormalism):
+    """The cheaper of the two: modes serve many measurements, the assembled equation few, or those that need all modes."""
+
+    def _system(self, permeability: FloatArray, rows: IntArray) -> System:
+        full = self._full(permeability)
+        distinct = len(np.unique(np.column_stack([self.protocol.sequence[rows], self.protocol.q[rows]]), axis=0))
+        if distinct <= _FEW:
+            return full
+        return self._basis(full, rows, _PATIENCE) or full

@@ -22,8 +22,8 @@ _SHIFT = -0.05
 _DENSE_SHARE = 0.25
 """Share of all modes above which LAPACK on the whole matrix is faster than shift-and-invert Lanczos."""
 
-_DENSE_LIMIT = 12_000
-"""Unknowns above which a dense eigenproblem does not fit a workstation (three N x N float64 arrays, 3.5 GB)."""
+_DENSE_LIMIT = 4_000
+"""Unknowns above which LAPACK on the whole matrix takes minutes: no more than the above share is then computed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,30 @@ class Modes:
         total = vectors.T @ operators.total
         return ReducedModel(self.rates, comm.allreduce(couplings), comm.allreduce(total))
 
+    def enriched(
+        self, states: FloatArray, operators: Operators, diffusion: DistributedMatrix, resolution: float
+    ) -> Modes:
+        """The Ritz modes of these modes and of what some states have outside their span.
+
+        Args:
+            states: (owned dofs, n) any states, distributed.
+            operators: For the mass matrix.
+            diffusion: The operator A.
+            resolution: What may be left out of a state, relative to the state w = 1: the principal components of
+                what is new are kept down to this size.
+
+        Collective.
+        """
+        comm, mass = operators.comm, operators.mass
+        new = states
+        for _ in range(2):  # twice is enough against rounding (Kahan and Parlett)
+            new = new - self.vectors @ comm.allreduce(self.vectors.T @ (mass @ new))
+        squares, rotation = np.linalg.eigh(comm.allreduce(new.T @ (mass @ new)))
+        unit = comm.allreduce(float(operators.total.sum()))
+        kept = squares > max(resolution**2 * unit, 1e-14 * squares[-1])
+        components = new @ (rotation[:, kept] / np.sqrt(squares[kept]))
+        return Modes(*_ritz(diffusion, mass, np.hstack([self.vectors, components]), comm), complete=False)
+
 
 class ModeSource:
     """Modes of one operator, in any number: Lanczos for few, and for many LAPACK once, then slices.
@@ -64,17 +88,21 @@ class ModeSource:
         """About `count` lowest modes, cut in a gap of the spectrum: they do not depend on how they were computed.
 
         Args:
-            count: Modes wanted, at least 1; all of them if there are no more.
+            count: Modes wanted, at least 1; all of them if there are no more, a quarter of all at most where they are
+                many.
 
         Returns:
             The modes.
 
         Raises:
-            ConvergenceError: The eigensolver did not converge, or so many modes are wanted that they cannot be held.
+            ConvergenceError: The eigensolver did not converge.
 
         Collective.
         """
-        if count < _DENSE_SHARE * self.diffusion.rows.size_global:
+        size = self.diffusion.rows.size_global
+        if size > _DENSE_LIMIT:
+            count = min(count, int(_DENSE_SHARE * size))
+        if count <= _DENSE_SHARE * size:
             with blas_threads_for(0):  # Lanczos works vector by vector
                 rates, vectors = _lanczos(self.diffusion, self.mass, count, self.comm)
         else:
@@ -85,11 +113,6 @@ class ModeSource:
 
     @cached_property
     def _all(self) -> tuple[FloatArray, FloatArray]:
-        size = self.diffusion.rows.size_global
-        if size > _DENSE_LIMIT:
-            raise ConvergenceError(
-                f"the tolerance needs more than {int(_DENSE_SHARE * size)} modes of {size}; loosen [solver] tolerance"
-            )
         rates, vectors = scipy.linalg.eigh(
             self.diffusion.to_dense(self.comm), self.mass.to_dense(self.comm), driver="gvd"
         )

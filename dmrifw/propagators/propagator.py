@@ -17,6 +17,9 @@ from dmrifw.typing import ComplexArray, FloatArray, IntArray
 _BLOCK_BYTES = 5e8
 """Memory that the trajectories of one block of measurements may take."""
 
+_PROBES = 4
+"""Measurements of a sequence that are tried at a time."""
+
 _TAPE_BYTES = 1e9
 """Memory that a tape may take; where trajectories take more, the way back runs every block once more."""
 
@@ -28,11 +31,13 @@ class System(Protocol):
         divided: Whether ranks integrate measurements of their own; otherwise unknowns are distributed.
         exact_when_still: Whether stretches without a gradient need no steps.
         stages: Blocks that a step leaves for its adjoint.
+        time_share: Share of the tolerance given to time stepping.
     """
 
     divided: ClassVar[bool]
     exact_when_still: ClassVar[bool]
     stages: ClassVar[int]
+    time_share: ClassVar[float]
 
     @property
     def size(self) -> int:
@@ -106,9 +111,6 @@ class Propagator(ABC):
         protocol: The measurements.
         tolerance: Error in S/S0, by measured estimates.
     """
-
-    time_share: float
-    """Share of the tolerance given to time stepping."""
 
     def __init__(self, operators: Operators, protocol: Measurements, tolerance: float) -> None:
         self.operators, self.protocol, self.tolerance = operators, protocol, tolerance
@@ -223,16 +225,20 @@ class Propagator(ABC):
         mine = sum(_bytes(system, batch.cuts) * len(batch.damping) for batch in batches)
         return max(self.operators.comm.allgather(mine))
 
-    def _probes(self, sequence: int, rows: IntArray) -> tuple[Waveform, FloatArray]:
-        """Q = 0, and the hardest measurements of a sequence: up to four directions at the largest q."""
-        q = self.protocol.q[rows[self.protocol.sequence[rows] == sequence]]
+    def _probes(self, sequence: int, rows: IntArray, turn: int = 0) -> tuple[Waveform, FloatArray]:
+        """The waveform of a sequence, and q = 0 with the next few of its measurements, the hardest first.
+
+        Measurements at the largest q come first, spread over their directions, then the others.
+        """
+        q = np.unique(self.protocol.q[rows[self.protocol.sequence[rows] == sequence]], axis=0)
         strength = np.linalg.norm(q, axis=1)
-        hardest = np.flatnonzero(strength >= 0.99 * strength.max())
-        chosen = q[np.unique(hardest[np.linspace(0, len(hardest) - 1, 4).astype(int)])]
+        spread = np.modf(0.6180339887498949 * np.arange(len(q)))[0]  # neighbours in `q` come far apart
+        order = np.lexsort((spread, strength < 0.99 * strength.max()))
+        chosen = q[order[strength[order] > 0][turn * _PROBES : (turn + 1) * _PROBES]]
         return self.protocol.waveforms[sequence], np.vstack([np.zeros((1, 3)), chosen])
 
-    def _first_steps(self, drive: Drive) -> Steps:
-        """Steps to start from.
+    def _first_steps(self, drive: Drive, refinement: float = 1.0) -> Steps:
+        """Steps to start from, or `refinement` times as many.
 
         At least four in the shortest driven interval and two in the shortest still one, so that half as many are a
         different scheme; and so many that the fastest precession on the grid, or the shift of the wave vector along
@@ -245,11 +251,12 @@ class Propagator(ABC):
             k = np.linalg.norm(drive.waveform.wavevector(drive.q, drive.waveform.breakpoints), axis=-1).max()
             rate = max(rate, float(k**2 * np.trace(drive.encoding.mean_diffusivity)))
         driven = max(rate, 4.0 / min(lengths[False], default=np.inf))
-        return Steps(driven, max(driven / 8, 2.0 / min(lengths[True], default=np.inf)))
+        still = max(driven / 8, 2.0 / min(lengths[True], default=np.inf))
+        return Steps(refinement * driven, refinement * still)
 
     def _steps(self, system: System, drive: Drive) -> Steps:
         """Time steps whose error on the hardest signals is within its share of the tolerance."""
-        target, first = self.time_share * self.tolerance, self._first_steps(drive)
+        target, first = system.time_share * self.tolerance, self._first_steps(drive)
         if system.exact_when_still:
             rate = measured_rate(lambda rate: self.attenuation(system, drive, Steps(rate, 0.0)), first.driven, target)
             return Steps(rate, 0.0)
