@@ -6,6 +6,7 @@ interfaces. Written for w, exchange obeys detailed balance and every form is sym
     rho dw/dt = div(rho D grad w) - rho w/T2 - i q f (g.x) rho w      in compartments
     rho D grad w . n = kappa [w]                                      on permeable interfaces
     rho D grad w . n = -kappa w                                       on a permeable exterior
+    rho D grad w . n = -s rho w                                       on surfaces of relaxivity s
 
 With uniform rho = 1, w is u. The weak form, with v the test function:
 
@@ -49,6 +50,12 @@ def moment(w: Expression, v: Expression, position: Expression, density: Expressi
     return ufl.inner(density * position * w, v) * ufl.dx
 
 
+def drift(w: Expression, v: Expression, flux: Expression, density: Expression = 1.0) -> ufl.Form:
+    """(rho D e.grad w, v) - (rho w, D e.grad v) over the cells, skew; flux is the vector D e, um^2/ms."""
+    forward = ufl.inner(density * ufl.dot(flux, ufl.grad(w)), v)
+    return (forward - ufl.inner(density * w, ufl.dot(flux, ufl.grad(v)))) * ufl.dx
+
+
 def interface(w: Expression, v: Expression, permeability: Expression) -> ufl.Form:
     """Exchange int kappa [w][v] dS over interior facets; kappa in um/ms, a function on the mesh of facets."""
     measure = ufl.Measure("dS", domain=_domain(w))
@@ -58,6 +65,13 @@ def interface(w: Expression, v: Expression, permeability: Expression) -> ufl.For
 def exterior(w: Expression, v: Expression, permeability: Expression) -> ufl.Form:
     """Loss int kappa w v ds through exterior facets; kappa in um/ms, a function on the mesh of facets."""
     return permeability * ufl.inner(w, v) * ufl.Measure("ds", domain=_domain(w))
+
+
+def relaxivity(w: Expression, v: Expression, strength: Expression, density: Expression = 1.0) -> ufl.Form:
+    """Loss at surfaces, int s rho w v on both sides of interior facets and on exterior ones; s in um/ms, on facets."""
+    domain, product = _domain(w), density * ufl.inner(w, v)
+    inside = strength("+") * (product("+") + product("-")) * ufl.Measure("dS", domain=domain)
+    return inside + strength * product * ufl.Measure("ds", domain=domain)
 
 
 def facet_trace(w: Expression, mu: Expression) -> ufl.Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,10 +13,13 @@ from threadpoolctl import threadpool_limits
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
 from dmrifw.operators import Operators
-from dmrifw.propagators import MatrixFormalism, Tape
+from dmrifw.propagators import FullOrder, MatrixFormalism, Propagator, Tape
 from dmrifw.sequences import Protocol
-from dmrifw.spaces import BrokenSpace
+from dmrifw.spaces import NODES, BrokenSpace
 from dmrifw.typing import ArrayLike, BoolArray, ComplexArray, FloatArray, IntArray
+
+PROPAGATORS: dict[str, type[Propagator]] = {"matrix-formalism": MatrixFormalism, "full-order": FullOrder}
+"""The propagator of each method."""
 
 
 class SignalModel:
@@ -30,8 +34,12 @@ class SignalModel:
         interfaces: (F,) True for the faces across which the magnetization may jump, the field being continuous across
             all others; by default it may jump across every interior face.
         exterior: "reflecting", or "permeable": exterior faces then lose magnetization at their permeability.
+        surface_relaxivity: um/ms: a scalar for the exterior and all faces in `interfaces`, or (F,) one per face. At a
+            face inside, both sides relax.
+        periodic: Per axis, or for all three, whether a box-shaped grid goes on at its opposite side.
+        degree: 1 for linear elements, 2 for quadratic ones: these pay where walls are flat.
         tolerance: Error in S/S0.
-        method: "matrix-formalism".
+        method: "matrix-formalism", in a basis of modes, or "full-order", the assembled equation itself.
 
     Raises:
         InputError: A value is out of range or has the wrong shape.
@@ -49,25 +57,30 @@ class SignalModel:
         *,
         interfaces: ArrayLike | None = None,
         exterior: Literal["reflecting", "permeable"] = "reflecting",
+        surface_relaxivity: ArrayLike = 0.0,
+        periodic: bool | Sequence[bool] = False,
+        degree: Literal[1, 2] = 1,
         tolerance: float = 1e-3,
-        method: Literal["matrix-formalism"] = "matrix-formalism",
+        method: Literal["matrix-formalism", "full-order"] = "matrix-formalism",
     ) -> None:
-        if exterior not in ("reflecting", "permeable"):
-            raise InputError(f"exterior = {exterior!r}", 'choose "reflecting" or "permeable"', key="exterior")
-        if method != "matrix-formalism":
-            raise InputError(f"method = {method!r}", 'choose "matrix-formalism"', key="method")
+        _check_choice(exterior, ("reflecting", "permeable"), "exterior")
+        _check_choice(method, tuple(PROPAGATORS), "method")
+        _check_choice(degree, tuple(NODES), "degree")
         if not 0 < tolerance < 1:
             raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
         _share_cores(grid.comm)
         self.grid, self.protocol, self.exterior = grid, protocol, exterior
+        walls = _checked_interfaces(grid, interfaces)
+        space = BrokenSpace(grid, walls, degree, _checked_axes(periodic))
         self.operators = Operators(
-            BrokenSpace(grid, _checked_interfaces(grid, interfaces)),
+            space,
             diffusivity=_checked_diffusivity(grid, diffusivity),
             relaxation_rate=np.reciprocal(_checked_positive(grid, T2, "T2", "ms", infinite=True)),
             density=_checked_positive(grid, density, "density", "relative"),
             permeable_exterior=exterior == "permeable",
+            surface_relaxivity=_checked_relaxivity(grid, walls, surface_relaxivity),
         )
-        self.propagator = MatrixFormalism(self.operators, protocol, tolerance)
+        self.propagator: Propagator = PROPAGATORS[method](self.operators, protocol, tolerance)
 
     def signal(
         self, permeability: ArrayLike, rows: ArrayLike | None = None, keep: bool = True
@@ -89,6 +102,25 @@ class SignalModel:
         Collective.
         """
         return self.propagator.signal(self._checked_permeability(permeability), self._rows(rows), keep)
+
+    def compartment_signal(self, permeability: ArrayLike, rows: ArrayLike | None = None) -> ComplexArray:
+        """(n, C) signal of each compartment, um^3, replicated; arguments as of `signal`. Twice the work. Collective."""
+        return self.propagator.compartment_signal(self._checked_permeability(permeability), self._rows(rows))
+
+    def magnetization(self, permeability: ArrayLike, rows: ArrayLike | None = None) -> ComplexArray:
+        """Transverse magnetization at the echo.
+
+        Args:
+            permeability: As of `signal`.
+            rows: As of `signal`.
+
+        Returns:
+            (n, E, 4) at the vertices of each cell as in `grid.cells`, relative to density 1; it may jump between cells.
+            Replicated: choose few rows.
+
+        Collective.
+        """
+        return self.propagator.magnetization(self._checked_permeability(permeability), self._rows(rows))
 
     def pull_back(self, tape: Tape, cotangent: ComplexArray) -> FloatArray:
         """(F,) gradient with respect to the permeability: d loss = Re sum conj(cotangent) dS. Collective."""
@@ -126,6 +158,12 @@ class SignalModel:
                 key="permeability",
             )
         return values
+
+
+def _check_choice(value: object, choices: tuple[object, ...], key: str) -> None:
+    if value not in choices:
+        told = " or ".join(f'"{choice}"' if isinstance(choice, str) else f"{choice}" for choice in choices)
+        raise InputError(f"{key} = {value!r}", f"choose {told}", key=key)
 
 
 def _share_cores(comm: MPI.Comm) -> None:
@@ -170,6 +208,31 @@ def _checked_interfaces(grid: Grid, interfaces: ArrayLike | None) -> BoolArray |
             key="interfaces",
         )
     return mask
+
+
+def _checked_axes(periodic: bool | Sequence[bool]) -> tuple[bool, bool, bool]:
+    axes = (periodic,) * 3 if isinstance(periodic, bool) else tuple(periodic)
+    if len(axes) != 3 or not all(isinstance(axis, bool | np.bool_) for axis in axes):
+        raise InputError(f"periodic = {periodic!r}", "give true or false, for all axes or for each", key="periodic")
+    return bool(axes[0]), bool(axes[1]), bool(axes[2])
+
+
+def _checked_relaxivity(grid: Grid, walls: BoolArray | None, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0:
+        surface = grid.is_exterior if walls is None else grid.is_exterior | walls
+        array = np.where(surface, array, 0.0)
+    if array.shape != (len(grid.faces),):
+        raise InputError(
+            f"surface_relaxivity has shape {array.shape}",
+            f"give one number, or ({len(grid.faces)},): one per row of grid.faces, um/ms",
+            key="surface_relaxivity",
+        )
+    if not (np.isfinite(array) & (array >= 0)).all():
+        raise InputError(
+            "surface_relaxivity is negative or not finite", "give finite values >= 0, um/ms", key="surface_relaxivity"
+        )
+    return array
 
 
 def _checked_diffusivity(grid: Grid, values: ArrayLike) -> FloatArray:

@@ -10,55 +10,90 @@ from dolfinx.mesh import entities_to_geometry
 from scipy.sparse.csgraph import connected_components
 
 from dmrifw.compat import FacetSubmesh
+from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
+from dmrifw.mesh.periodic import joined_sides
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray, IntArray
+
+CELL_EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
+"""Local vertices of the edges of a tetrahedron, in the order in which DOLFINx numbers them."""
+
+NODES = {1: 4, 2: 10}
+"""Unknowns of a tetrahedron by polynomial degree: its vertices, and from degree 2 on the middles of its edges."""
 
 
 class BrokenSpace:
-    """Linear elements that may jump across every face (DG1), with functions on cells and on facets beside them.
+    """Polynomials that may jump across every face (DG), with functions on cells and on facets beside them.
 
-    Forms are assembled on DG1 alone. Where only some faces are interfaces, `merged` tells which copies of a vertex are
-    one unknown, and the operators are restricted with the 0/1 matrix of that map.
+    Forms are assembled on DG alone. Where only some faces are interfaces, or the grid is periodic, `merged` tells which
+    copies of a node are one unknown, and the operators are restricted with the 0/1 matrix of that map.
 
     Args:
         grid: The grid.
         interfaces: (F,) True for the faces across which the magnetization may jump; all interior ones by default.
+        degree: 1 for linear elements, 2 for quadratic ones.
+        periodic: Per axis, whether the grid goes on at its opposite side.
 
     Attributes:
         grid: The grid.
-        merged: (4E,) unknown of each corner of each cell, row-major in `grid.cells`; None if every corner is its own.
-        dofs: The DG1 space of the magnetization.
+        degree: Polynomial degree.
+        periodic: Per axis.
+        walls: (F,) True for the faces across which the magnetization may jump.
+        outside: (F,) True for the exterior faces, without those that periodicity joins.
+        merged: (E n,) unknown of each node of each cell, row-major; None if every node is its own.
+        dofs: The DG space of the magnetization.
         facets: The mesh of all facets.
         facet_constants: Piecewise constants on the facets: where a permeability lives.
-        facet_traces: Discontinuous linears on the facets: where a jump of the magnetization lives.
+        facet_traces: Discontinuous polynomials on the facets: where a jump of the magnetization lives.
         face_of_facet: (n,) row of `grid.faces` for each local facet cell, ghosts included.
         cell_of_local: (m,) row of `grid.cells` for each local cell, ghosts included.
+
+    Raises:
+        InputError: Opposite sides of a periodic grid do not match.
 
     Collective.
     """
 
-    def __init__(self, grid: Grid, interfaces: BoolArray | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        interfaces: BoolArray | None = None,
+        degree: int = 1,
+        periodic: tuple[bool, bool, bool] = (False, False, False),
+    ) -> None:
         mesh = grid.mesh
-        self.grid = grid
-        self.merged = None if interfaces is None else merged_corners(grid, interfaces)
-        self.dofs = fem.functionspace(mesh, ("DG", 1))
+        self.grid, self.degree, self.periodic = grid, degree, periodic
+        joined = [_checked_sides(grid, axis) for axis in range(3) if periodic[axis]]
+        self.outside = grid.is_exterior.copy()
+        for pairs, _ in joined:
+            self.outside[pairs] = False
+        self.walls = ~grid.is_exterior if interfaces is None else interfaces & ~grid.is_exterior
+        self.merged = None
+        if interfaces is not None or joined:
+            self.merged = merged_nodes(grid, self.walls, degree, joined)
+        self.dofs = fem.functionspace(mesh, ("DG", degree))
         self.facets = FacetSubmesh(mesh)
         self.facet_constants = fem.functionspace(self.facets.mesh, ("DG", 0))
-        self.facet_traces = fem.functionspace(self.facets.mesh, ("DG", 1))
+        self.facet_traces = fem.functionspace(self.facets.mesh, ("DG", degree))
         self.face_of_facet = _input_faces(grid, self.facets)
         self.cell_of_local = np.asarray(mesh.topology.original_cell_index, dtype=np.int64)
 
-    def corner_of_dof(self) -> IntArray:
-        """(owned dofs,) corner of a cell, row-major in `grid.cells`, of each DG1 unknown of this rank. Local."""
+    def node_of_dof(self) -> IntArray:
+        """(owned dofs,) node of a cell, numbered n cell + place, of each DG unknown of this rank.
+
+        Local. Places are the vertices in the order of `grid.cells`, then the edges as in `CELL_EDGES`.
+        """
+        nodes = NODES[self.degree]
         owned = self.dofs.dofmap.index_map.size_local
+        cells = self.cell_of_local[: owned // nodes]
         geometry = self.grid.mesh.geometry
-        dofs = self.dofs.dofmap.list[: owned // 4]
-        cells = self.cell_of_local[: owned // 4]
-        vertices = np.asarray(geometry.input_global_indices)[geometry.dofmap[: owned // 4]]
+        vertices = np.asarray(geometry.input_global_indices)[geometry.dofmap[: len(cells)]]
         place = (self.grid.cells[cells][:, None, :] == vertices[:, :, None]).argmax(axis=2)
-        corners = np.empty(owned, dtype=np.int64)
-        corners[dofs] = 4 * cells[:, None] + place
-        return corners
+        if self.degree == 2:
+            place = np.hstack([place, _EDGE_PLACE[place[:, CELL_EDGES[:, 0]], place[:, CELL_EDGES[:, 1]]]])
+        numbers = np.empty(owned, dtype=np.int64)
+        numbers[self.dofs.dofmap.list[: len(cells)]] = nodes * cells[:, None] + place
+        return numbers
 
     def facet_function(self) -> fem.Function:
         """A function that is constant on each facet, to be filled by `set_facet_values`. Collective."""
@@ -92,29 +127,68 @@ class BrokenSpace:
         return ufl.SpatialCoordinate(self.grid.mesh) - ufl.as_vector([float(value) for value in middle])
 
 
-def merged_corners(grid: Grid, interfaces: BoolArray) -> IntArray:
-    """Unknowns of linear elements that jump across some faces only.
+def merged_nodes(grid: Grid, walls: BoolArray, degree: int, joined: list[tuple[IntArray, IntArray]]) -> IntArray:
+    """Unknowns of elements that jump across some faces only.
 
-    Two corners of cells are one unknown where they are the same vertex and a chain of faces that are no interfaces
-    joins the cells: around the rim of an open wall the field is continuous, across the wall it is not.
+    Two nodes of cells are one unknown where they are the same point and a chain of faces that are no walls joins the
+    cells: around the rim of an open wall the field is continuous, across the wall it is not.
 
     Args:
         grid: The grid.
-        interfaces: (F,) True for the faces across which the field may jump.
+        walls: (F,) True for the faces across which the field may jump.
+        degree: Polynomial degree.
+        joined: Faces and vertices from `joined_sides` for each periodic axis.
 
     Returns:
-        (4E,) number of the unknown of each corner, row-major in `grid.cells`, from 0 without gaps.
+        (E n,) number of the unknown of each node, row-major, from 0 without gaps.
 
     Local.
     """
-    joined = ~grid.is_exterior & ~interfaces
-    first, second = grid.face_cells[joined].T
-    corners = [
-        (4 * cell[:, None] + (grid.cells[cell][:, None, :] == grid.faces[joined][:, :, None]).argmax(axis=2)).ravel()
-        for cell in (first, second)
-    ]
-    links = sp.coo_matrix((np.ones(len(corners[0]), dtype=np.int8), corners), shape=(grid.cells.size, grid.cells.size))
-    return connected_components(links, directed=False)[1].astype(np.int64)
+    through = ~grid.is_exterior & ~walls
+    twice = np.repeat(grid.faces[through][:, None], 2, axis=1)
+    links = [_facing_nodes(grid, grid.face_cells[through], twice, degree)]
+    for faces, vertices in joined:
+        links.append(_facing_nodes(grid, grid.face_cells[faces, 0], vertices, degree))
+    ends = np.concatenate(links, axis=1)
+    count = NODES[degree] * len(grid.cells)
+    graph = sp.coo_matrix((np.ones(ends.shape[1], dtype=np.int8), tuple(ends)), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _facing_nodes(grid: Grid, cells: IntArray, vertices: IntArray, degree: int) -> IntArray:
+    """(2, k) nodes of cells that meet: (n, 2) cells and (n, 2, 3) the vertices of their faces in the same order."""
+    sides = []
+    for side in range(2):
+        own = grid.cells[cells[:, side]]
+        place = (own[:, None, :] == vertices[:, side, :, None]).argmax(axis=2)
+        if degree == 2:
+            place = np.hstack([place, _EDGE_PLACE[place[:, [1, 0, 0]], place[:, [2, 2, 1]]]])
+        sides.append((NODES[degree] * cells[:, side][:, None] + place).ravel())
+    return np.stack(sides)
+
+
+def _checked_sides(grid: Grid, axis: int) -> tuple[IntArray, IntArray]:
+    """`joined_sides`, with the same compartment on both sides."""
+    faces, vertices = joined_sides(grid, axis)
+    tags = grid.cell_tags[grid.face_cells[faces, 0]]
+    if (tags[:, 0] != tags[:, 1]).any():
+        raise InputError(
+            f"compartments {tags[tags[:, 0] != tags[:, 1]][0].tolist()} meet where {'xyz'[axis]} is periodic",
+            "put the boundary of the cell inside a compartment, so that no wall lies in it",
+            key="periodic",
+        )
+    return faces, vertices
+
+
+def _edge_places() -> IntArray:
+    """(4, 4) node of the edge between two local vertices."""
+    table = np.full((4, 4), -1)
+    for number, (a, b) in enumerate(CELL_EDGES):
+        table[a, b] = table[b, a] = 4 + number
+    return table
+
+
+_EDGE_PLACE = _edge_places()
 
 
 def _input_faces(grid: Grid, facets: FacetSubmesh) -> IntArray:

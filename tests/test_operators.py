@@ -56,7 +56,7 @@ def test_one_face_exchanges_in_proportion_to_its_area(grid, operators) -> None:
     faces = (grid.face_cells == cell).any(axis=1)
     energy = float((w.T @ (operators.diffusion(kappa) @ w - operators.decay @ w)).item())
     assert energy == pytest.approx((kappa * grid.face_areas)[faces].sum(), rel=1e-12)
-    shares = operators.face_gradient(w, np.ones((1, 1)))
+    shares = operators.per_face(operators.facet_products(w, w))
     np.testing.assert_allclose(shares, np.where(faces, grid.face_areas, 0.0), rtol=1e-12, atol=1e-12)
 
 
@@ -65,7 +65,7 @@ def test_traces_reproduce_the_assembled_exchange(grid, operators) -> None:
     kappa = np.random.default_rng(2).uniform(0.01, 100, len(grid.faces))
     w = np.random.default_rng(3).standard_normal((operators.mass.columns.size_local, 1))
     energy = float((w.T @ (operators.diffusion(kappa) @ w - operators.decay @ w)).item())
-    assert operators.face_gradient(w, np.ones((1, 1))) @ kappa == pytest.approx(energy, rel=1e-12)
+    assert operators.per_face(operators.facet_products(w, w)) @ kappa == pytest.approx(energy, rel=1e-12)
 
 
 def test_reflecting_exterior_loses_nothing(grid) -> None:
@@ -74,7 +74,7 @@ def test_reflecting_exterior_loses_nothing(grid) -> None:
     closed = Operators(BrokenSpace(grid), np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
     one = np.ones((closed.mass.columns.size_local, 1))
     assert np.abs(closed.diffusion(np.full(len(grid.faces), 5.0)) @ one).max() < 1e-11
-    assert not closed.face_gradient(one, np.ones((1, 1)))[grid.is_exterior].any()
+    assert not closed.per_face(closed.facet_products(one, one))[grid.is_exterior].any()
 
 
 def test_tensor_diffusivity(grid) -> None:
@@ -98,7 +98,7 @@ def test_without_interfaces_the_field_is_continuous(grid) -> None:
     assert unknowns == len(np.unique(grid.cells))
     w = np.random.default_rng(4).standard_normal((unknowns, 1))
     np.testing.assert_allclose(whole.diffusion(np.full(len(grid.faces), 9.0)) @ w, whole.decay @ w, atol=1e-11)
-    assert np.abs(whole.face_gradient(w, np.ones((1, 1)))).max() < 1e-20
+    assert np.abs(whole.per_face(whole.facet_products(w, w))).max() < 1e-20
 
 
 def test_a_wall_lets_the_field_jump_there_alone(grid) -> None:

@@ -9,11 +9,16 @@ from dmrifw.errors import InputError
 from dmrifw.mesh.grid import Grid
 from dmrifw.typing import IntArray
 
-_SLACK = 1e-6
+_SLACK = 1e-5
 """Relative to the extent of the grid."""
 
 
 def matching_faces(grid: Grid, axis: int) -> IntArray:
+    """(n, 2) the faces of `joined_sides` alone. Local."""
+    return joined_sides(grid, axis)[0]
+
+
+def joined_sides(grid: Grid, axis: int) -> tuple[IntArray, IntArray]:
     """Pairs of exterior faces on opposite sides of a box that are the same up to a translation along an axis.
 
     Args:
@@ -21,27 +26,28 @@ def matching_faces(grid: Grid, axis: int) -> IntArray:
         axis: 0, 1 or 2.
 
     Returns:
-        (n, 2) faces on the lower and the upper side.
+        (n, 2) faces on the lower and the upper side, and (n, 2, 3) their vertices, in corresponding order.
 
     Raises:
         InputError: The faces of the two sides do not match.
 
     Local.
     """
-    x = grid.points[np.unique(grid.cells), axis]
+    used = np.unique(grid.cells)
+    x = grid.points[used, axis]
     low, high = float(x.min()), float(x.max())
-    slack = _SLACK * float(np.ptp(grid.points, axis=0).max())
-    corners = grid.points[grid.faces]
-    sides = [
-        np.flatnonzero(grid.is_exterior & (np.abs(corners[..., axis] - wall) < slack).all(axis=1))
+    slack = _SLACK * float(np.ptp(grid.points[used], axis=0).max())
+    lower, upper = (
+        np.flatnonzero(grid.is_exterior & (np.abs(grid.points[grid.faces][..., axis] - wall) < slack).all(axis=1))
         for wall in (low, high)
-    ]
-    across = [other for other in range(3) if other != axis]
-    keys = [_sorted_corners(corners[side][..., across], slack) for side in sides]
-    if len(sides[0]) == len(sides[1]) and len(sides[0]):
-        distance, partner = cKDTree(keys[1]).query(keys[0])
-        if distance.max() < 10 * slack and len(np.unique(partner)) == len(partner):
-            return np.column_stack([sides[0], sides[1][partner]])
+    )
+    if len(lower) == len(upper) > 0:
+        partner = _partners(grid, np.unique(grid.faces[lower]), np.unique(grid.faces[upper]), axis, slack)
+        if partner is not None:
+            moved = partner[grid.faces[lower]]
+            match = _rows(np.sort(moved, axis=1), grid.faces[upper])
+            if match is not None:
+                return np.column_stack([lower, upper[match]]), np.stack([grid.faces[lower], moved], axis=1)
     raise InputError(
         f"the faces at {'xyz'[axis]} = {low:g} and {high:g} um do not match",
         "mesh opposite sides alike, for example with periodic = true in a generator",
@@ -49,8 +55,19 @@ def matching_faces(grid: Grid, axis: int) -> IntArray:
     )
 
 
-def _sorted_corners(corners: np.ndarray, slack: float) -> np.ndarray:
-    """(n, 6) corners of triangles in a plane, in an order that does not depend on the numbering."""
-    rounded = np.round(corners / (10 * slack))
-    order = np.lexsort((rounded[..., 1], rounded[..., 0]), axis=1)
-    return np.take_along_axis(corners, order[..., None], axis=1).reshape(len(corners), 6)
+def _partners(grid: Grid, lower: IntArray, upper: IntArray, axis: int, slack: float) -> IntArray | None:
+    """(V,) the vertex above each one of the lower side; None if some has none of its own."""
+    across = [other for other in range(3) if other != axis]
+    distance, nearest = cKDTree(grid.points[upper][:, across]).query(grid.points[lower][:, across])
+    if distance.max() > slack or len(np.unique(nearest)) < len(lower):
+        return None
+    partner = np.full(len(grid.points), -1, dtype=np.int64)
+    partner[lower] = upper[nearest]
+    return partner
+
+
+def _rows(wanted: IntArray, rows: IntArray) -> IntArray | None:
+    """(n,) where each wanted row stands among lexicographically sorted ones; None if one is not there."""
+    place = {row: number for number, row in enumerate(map(tuple, rows))}
+    found = np.array([place.get(row, -1) for row in map(tuple, wanted)], dtype=np.int64)
+    return None if (found < 0).any() or len(np.unique(found)) < len(found) else found

@@ -18,19 +18,23 @@ r = 0 as r grows, and sum_k rate_k c_k^2 = x^T A x is known, so the modes left o
 last mode kept times what is missing of x^T A x. Gradients that leave their line have a matrix G, and bounds by its
 trace.
 
+Along a periodic axis x is not defined. The source (D g, grad v) is, and takes the place of A x: c_k is 1/rate_k times
+its product with v_k, which is v_k^T M y for the y with A y = source. Then y^T A y falls short of |V| mean(g.D g): the
+rest is the diffusivity that stays at long times, which no mode takes away.
+
 Source: Haddar, Li and Schiavi, SIAM J. Appl. Math. 76:930 (2016); Gaussian phase: Neuman, J. Chem. Phys. 60:4508
 (1974).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from dmrifw.errors import InputError
+from dmrifw.matrices import DistributedMatrix
 from dmrifw.models.blocks import gradient_blocks
 from dmrifw.operators import Operators
+from dmrifw.propagators.factorization import Factorization
 from dmrifw.propagators.modes import ModeSource
 from dmrifw.propagators.phi import phi
 from dmrifw.sequences import Protocol, Waveform
@@ -39,6 +43,8 @@ from dmrifw.typing import FloatArray, IntArray
 
 _FIRST_MODES = 64
 _MODE_GROWTH = 1.5
+_STIFF = 1e9
+"""Weight of A beside M, ms, where A alone is to be inverted but is singular: no diffusion is as slow."""
 
 
 def homogenized_adc(
@@ -75,23 +81,25 @@ def homogenized_adc(
             "take T2 = inf and a reflecting exterior",
             key="T2",
         )
-    first_moments = np.hstack([moment @ ones for moment in operators.moments])
-    position = _solve(operators, first_moments)
+    position = _position(operators, diffusion, ones)
+    moments = operators.mass @ position
     energy = comm.allreduce(position.T @ (diffusion @ position))
+    periodic = np.array(operators.encoding.periodic)
+    lasting = np.where(np.outer(periodic, periodic), volume * operators.encoding.mean_diffusivity - energy, 0.0)
     source = ModeSource(diffusion, operators.mass, comm)
     count = _FIRST_MODES
     while True:
         modes = source.lowest(count)
-        coefficients = comm.allreduce(modes.vectors.T @ first_moments)
+        coefficients = comm.allreduce(modes.vectors.T @ moments)
         missing = energy - coefficients.T @ (modes.rates[:, None] * coefficients)
-        lower, gap = _bracket(protocol, modes.rates, coefficients, missing)
-        if modes.complete or gap.max() <= tolerance * np.trace(energy) / 3:
+        lower, gap = _bracket(protocol, modes.rates, coefficients, lasting, missing)
+        if modes.complete or gap.max() <= tolerance * np.trace(energy + lasting) / 3:
             return (lower if modes.complete else lower + gap / 2) / volume
         count = int(np.ceil(_MODE_GROWTH * count))
 
 
 def _bracket(
-    protocol: Protocol, rates: FloatArray, coefficients: FloatArray, missing: FloatArray
+    protocol: Protocol, rates: FloatArray, coefficients: FloatArray, lasting: FloatArray, missing: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """(n,) |V| HADC of the modes kept, um^5/ms, and (n,) how much those left out may add."""
     lower, gap = np.empty(len(protocol)), np.empty(len(protocol))
@@ -99,12 +107,28 @@ def _bracket(
         waveform = protocol.waveforms[number]
         memory = _memory(waveform, rates)
         share = memory[-1] / max(rates[-1], 1e-300)
+        shape = waveform.btensor(np.array([[0.0, 0.0, 1.0]]))[0] / waveform.b_per_squared_q()
         for direction, rows in _by_direction(protocol, int(number)):
             local = local_vectors(np.broadcast_to(direction, coefficients.shape), coefficients)
             lower[rows] = np.einsum("ri,rij,rj->", local, memory, local)
             axes = local_vectors(np.broadcast_to(direction, (3, 3)), np.eye(3))
+            lower[rows] += np.einsum("ij,ji->", axes.T @ lasting @ axes, shape)
             gap[rows] = max(float(np.einsum("ij,ji->", axes.T @ missing @ axes, share)), 0.0)
     return lower, gap
+
+
+def _position(operators: Operators, diffusion: DistributedMatrix, ones: FloatArray) -> FloatArray:
+    """(owned unknowns, 3) x of each axis; of a periodic one the y whose A y is the source. Collective."""
+    couplings = np.hstack([coupling @ ones for coupling in operators.couplings[:3]])
+    position = np.empty_like(couplings)
+    periodic = np.array(operators.encoding.periodic)
+    if not periodic.all():
+        factors = Factorization(operators.mass, diffusion, 0.0, operators.comm)
+        position[:, ~periodic] = factors.solve(couplings[:, ~periodic])
+    if periodic.any():
+        factors = Factorization(operators.mass, diffusion, _STIFF, operators.comm)
+        position[:, periodic] = factors.solve(-_STIFF * couplings[:, periodic])
+    return position
 
 
 def _by_direction(protocol: Protocol, number: int) -> list[tuple[FloatArray, IntArray]]:
@@ -127,26 +151,3 @@ def _memory(waveform: Waveform, rates: FloatArray) -> FloatArray:
         squared += h * float(moment @ moment + h * (moment @ f) + h * h * (f @ f) / 3)
         moment = moment + h * f
     return np.asarray((total + total.transpose(0, 2, 1)) / (2.0 * squared), dtype=np.float64)
-
-
-def _solve(operators: Operators, block: FloatArray) -> FloatArray:
-    """(owned dofs, 3) solution of M x = block, by conjugate gradients. Collective."""
-    from petsc4py import PETSc
-
-    matrix = operators.mass.to_petsc(operators.comm)
-    solver: Any = PETSc.KSP().create(operators.comm)
-    solution, right = matrix.createVecs()
-    columns = np.empty_like(block)
-    try:
-        solver.setOperators(matrix)
-        solver.setType(PETSc.KSP.Type.CG)
-        solver.getPC().setType(PETSc.PC.Type.JACOBI)
-        solver.setTolerances(rtol=1e-12, max_it=1000)
-        for column in range(block.shape[1]):
-            right.array[:] = block[:, column]
-            solver.solve(right, solution)
-            columns[:, column] = solution.array.real
-    finally:
-        for owned in (solver, matrix, solution, right):
-            owned.destroy()
-    return columns

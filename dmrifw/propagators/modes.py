@@ -43,9 +43,9 @@ class Modes:
     def reduce(self, operators: Operators) -> ReducedModel:
         """The operators in the basis of these modes. Collective."""
         comm, vectors = operators.comm, self.vectors
-        moments = np.concatenate([vectors.T @ (moment @ vectors) for moment in operators.moments])
+        couplings = np.concatenate([vectors.T @ (coupling @ vectors) for coupling in operators.couplings])
         total = vectors.T @ operators.total
-        return ReducedModel(self.rates, comm.allreduce(moments), comm.allreduce(total))
+        return ReducedModel(self.rates, comm.allreduce(couplings), comm.allreduce(total))
 
 
 class ModeSource:

@@ -4,7 +4,7 @@ In a basis V that diagonalizes the diffusion operator (V^T M V = I, V^T A V = La
 
     dy/dt = -Lambda y - i (g(t).X) y,     X_i = V^T X_i V,
 
-with real Lambda and X. Real and imaginary parts of all measurements stand side by side as columns of one real block, so
+with real Lambda and X (along periodic axes other couplings with other weights, see `Encoding`). Real and imaginary parts of all measurements stand side by side as columns of one real block, so
 that the work is real matrix products. Diffusion is exact; the gradient term, which is small, is integrated by the
 fourth-order exponential Runge-Kutta scheme ETDRK4. Modes that decay within a step keep their quasi-static balance with
 the gradient, which an integrating factor would lose.
@@ -18,16 +18,12 @@ Source: Cox and Matthews, J. Comput. Phys. 176:430 (2002); matrix formalism: Cal
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
 from dmrifw.propagators.phi import phi, phi_difference
-from dmrifw.sequences import Waveform
+from dmrifw.propagators.steps import Drive, Interval
 from dmrifw.typing import FloatArray
-
-_SAMPLES = np.sort(np.modf(np.arange(1, 14) * 0.6180339887498949)[0])
-"""Where in an interval to look for a gradient: at no rational spacing, so that no oscillation hides between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,70 +32,35 @@ class ReducedModel:
 
     Attributes:
         rates: (r,) eigenvalues of the diffusion operator, 1/ms, ascending, at least 0.
-        moments: (3r, r) the matrices X_i of the first moments stacked, um.
+        couplings: (c r, r) the matrices J_i of the couplings stacked; the first three are imaginary terms, usually the
+            first moments in um, the others real ones (see `Encoding`).
         total: (r,) integral of each mode, um^(3/2): both the initial coefficients and the receiver.
     """
 
     rates: FloatArray
-    moments: FloatArray
+    couplings: FloatArray
     total: FloatArray
 
     def truncated(self, count: int) -> ReducedModel:
         """The model of the `count` lowest modes. Local."""
-        moments = self.moments.reshape(3, len(self.rates), -1)[:, :count, :count]
-        return ReducedModel(self.rates[:count], moments.reshape(3 * count, count), self.total[:count])
+        couplings = self.couplings.reshape(-1, len(self.rates), len(self.rates))[:, :count, :count]
+        return ReducedModel(self.rates[:count], couplings.reshape(-1, count), self.total[:count])
 
-    def drive(self, block: FloatArray, gradient: FloatArray) -> FloatArray:
-        """(r, 2m) real form of -i (g.X) y. A skew map: its transpose is `drive` with -g. Local.
+    def drive(self, block: FloatArray, weights: FloatArray) -> FloatArray:
+        """(r, 2m) real form of -(i sum_a w_a J_a + sum_b w_b J_b) y. Local.
 
         Args:
             block: (r, 2m) real parts, then imaginary parts.
-            gradient: (m, 3) effective gradients g, rad/(um ms).
+            weights: (m, c) weights of the couplings.
         """
         modes, half = len(self.rates), block.shape[1] // 2
-        products = (self.moments @ block).reshape(3, modes, 2, half)
+        products = (self.couplings @ block).reshape(-1, modes, 2, half)
         out = np.empty_like(block)
-        out[:, :half] = np.einsum("irm,mi->rm", products[:, :, 1], gradient)
-        out[:, half:] = np.einsum("irm,mi->rm", products[:, :, 0], -gradient)
+        out[:, :half] = np.einsum("irm,mi->rm", products[:3, :, 1], weights[:, :3])
+        out[:, half:] = np.einsum("irm,mi->rm", products[:3, :, 0], -weights[:, :3])
+        if len(products) > 3:
+            out -= np.einsum("irhm,mi->rhm", products[3:], weights[:, 3:]).reshape(out.shape)
         return out
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A stretch of time in which the waveform is smooth, cut into equal steps; no steps where it is zero."""
-
-    start: float
-    stop: float
-    number: int
-    steps: int
-
-    @property
-    def step(self) -> float:
-        """Length of one step, ms; of the whole interval where the waveform is zero."""
-        return (self.stop - self.start) / max(self.steps, 1)
-
-    def gradients(self, waveform: Waveform, q: FloatArray, index: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(m, 3) effective gradients at the start, middle and end of step `index`. Local."""
-        start, h = self.start + index * self.step, self.step
-        return (
-            waveform.gradient(q, start, self.number),
-            waveform.gradient(q, start + h / 2, self.number),
-            waveform.gradient(q, start + h, self.number),
-        )
-
-
-def intervals(waveform: Waveform, steps_per_ms: float) -> list[Interval]:
-    """The intervals that must be integrated: up to half the echo time where symmetry gives the rest. Local."""
-    times = waveform.breakpoints
-    end = 0.5 * times[-1] if waveform.is_antisymmetric else times[-1]
-    cuts = []
-    for number, (start, stop) in enumerate(pairwise(times)):
-        stop = min(stop, end)
-        if stop > start:
-            still = not any(waveform.gradient(np.eye(3), t, number).any() for t in start + (stop - start) * _SAMPLES)
-            steps = 0 if still else int(np.ceil((stop - start) * steps_per_ms - 1e-9))
-            cuts.append(Interval(float(start), float(stop), number, steps))
-    return cuts
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,20 +102,19 @@ class Trajectory:
 
     Attributes:
         final: (r, 2m) coefficients at the end of the evolution.
-        stages: Per interval and step, the block at the start of the step and its driven stages, (r, 2m) each.
+        stages: Per interval and step, what the adjoint of that step needs, blocks of (r, 2m).
     """
 
     final: FloatArray
     stages: list[list[tuple[FloatArray, ...]]] = field(default_factory=list)
 
 
-def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[Interval], keep: bool) -> Trajectory:
+def evolve(model: ReducedModel, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
     """Integrate a block of measurements of one waveform.
 
     Args:
         model: The reduced operators.
-        waveform: The common waveform.
-        q: (m, 3) rad/(um ms).
+        drive: The measurements.
         cuts: From `intervals`.
         keep: Whether to keep what `pull_back` needs.
 
@@ -163,18 +123,18 @@ def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[In
 
     Local.
     """
-    block: FloatArray = np.zeros((len(model.rates), 2 * len(q)))
-    block[:, : len(q)] = model.total[:, None]
+    block: FloatArray = np.zeros((len(model.rates), 2 * len(drive.q)))
+    block[:, : len(drive.q)] = model.total[:, None]
     trajectory = Trajectory(block)
     for cut in cuts:
         stages: list[tuple[FloatArray, ...]] = []
-        if cut.steps == 0:
+        if cut.still:
             stages.append((block,))
-            block = np.exp(-cut.step * model.rates)[:, None] * block
+            block = np.exp(-(cut.stop - cut.start) * model.rates)[:, None] * block
         else:
             coefficients = _Coefficients.of(model.rates, cut.step)
             for index in range(cut.steps):
-                block, driven = _step(model, coefficients, cut.gradients(waveform, q, index), block)
+                block, driven = _step(model, coefficients, _weights(drive, cut, index), block)
                 if keep:
                     stages.append(driven)
         trajectory.stages.append(stages)
@@ -183,19 +143,13 @@ def evolve(model: ReducedModel, waveform: Waveform, q: FloatArray, cuts: list[In
 
 
 def pull_back(
-    model: ReducedModel,
-    waveform: Waveform,
-    q: FloatArray,
-    cuts: list[Interval],
-    trajectory: Trajectory,
-    seed: FloatArray,
+    model: ReducedModel, drive: Drive, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray
 ) -> FloatArray:
     """Exact derivative of the integrated block with respect to the diffusion operator in the basis held.
 
     Args:
         model: The reduced operators.
-        waveform: The common waveform.
-        q: (m, 3) rad/(um ms).
+        drive: The measurements.
         cuts: As in `evolve`.
         trajectory: What `evolve(..., keep=True)` returned.
         seed: (r, 2m) cotangent of `trajectory.final`.
@@ -209,22 +163,28 @@ def pull_back(
     sensitivity: FloatArray = np.zeros((len(model.rates), len(model.rates)))
     bar = seed
     for cut, stages in zip(reversed(cuts), reversed(trajectory.stages), strict=True):
-        if cut.steps == 0:
-            difference = -cut.step * phi_difference(0, -cut.step * model.rates)
-            sensitivity += difference * (bar @ stages[0][0].T)
-            bar = np.exp(-cut.step * model.rates)[:, None] * bar
+        if cut.still:
+            length = cut.stop - cut.start
+            sensitivity -= length * phi_difference(0, -length * model.rates) * (bar @ stages[0][0].T)
+            bar = np.exp(-length * model.rates)[:, None] * bar
             continue
         coefficients = _Coefficients.of(model.rates, cut.step)
         outers = np.zeros((5, *sensitivity.shape))
         for index in reversed(range(cut.steps)):
-            bar = _step_back(model, coefficients, cut.gradients(waveform, q, index), bar, stages[index], outers)
+            weights = [drive.encoding.transposition * at for at in _weights(drive, cut, index)]
+            bar = _step_back(model, coefficients, weights, bar, stages[index], outers)
         for difference, outer in zip(_Coefficients.differences(model.rates, cut.step), outers, strict=True):
             sensitivity += difference * outer
     return sensitivity
 
 
+def _weights(drive: Drive, cut: Interval, index: int) -> list[FloatArray]:
+    """Weights of the couplings at the start, middle and end of a step."""
+    return [drive.weights(cut, index, share) for share in (0.0, 0.5, 1.0)]
+
+
 def _step(
-    model: ReducedModel, c: _Coefficients, g: tuple[FloatArray, FloatArray, FloatArray], u: FloatArray
+    model: ReducedModel, c: _Coefficients, g: list[FloatArray], u: FloatArray
 ) -> tuple[FloatArray, tuple[FloatArray, ...]]:
     """One ETDRK4 step, and what its transpose needs: the block it started from and its four driven stages."""
     n1 = model.drive(u, g[0])
@@ -240,20 +200,23 @@ def _step(
 def _step_back(
     model: ReducedModel,
     c: _Coefficients,
-    g: tuple[FloatArray, FloatArray, FloatArray],
+    g: list[FloatArray],
     bar: FloatArray,
     stages: tuple[FloatArray, ...],
     outers: FloatArray,
 ) -> FloatArray:
-    """The transpose of `_step`; adds the outer products of cotangents and inputs of each coefficient to `outers`."""
+    """The transpose of `_step`, with weights for transposed couplings.
+
+    Adds the outer products of cotangents and inputs of each coefficient to `outers`.
+    """
     u, n1, n2, n3, n4 = stages
     halfway = c.half * u
     a = halfway + c.inner * n1
-    d_bar = model.drive(c.last * bar, -g[2])
+    d_bar = model.drive(c.last * bar, g[2])
     extrapolated_bar = c.inner * d_bar
     between_bar = c.middle * bar
-    b_bar = model.drive(between_bar + 2 * extrapolated_bar, -g[1])
-    a_bar = c.half * d_bar + model.drive(between_bar + c.inner * b_bar, -g[1])
+    b_bar = model.drive(between_bar + 2 * extrapolated_bar, g[1])
+    a_bar = c.half * d_bar + model.drive(between_bar + c.inner * b_bar, g[1])
     halfway_bar = a_bar + b_bar + c.half * bar
     n1_bar = c.first * bar - extrapolated_bar + c.inner * a_bar
     outers[0] += np.hstack([halfway_bar, bar, d_bar]) @ np.hstack([u, halfway, a]).T
@@ -261,4 +224,4 @@ def _step_back(
     outers[2] += bar @ n1.T
     outers[3] += bar @ (n2 + n3).T
     outers[4] += bar @ n4.T
-    return c.half * halfway_bar + model.drive(n1_bar, -g[0])
+    return c.half * halfway_bar + model.drive(n1_bar, g[0])

@@ -36,8 +36,8 @@ def best(task: Callable[[], object], repeats: int = 3) -> float:
 def gradient_flop(simulator: Simulator, permeability: np.ndarray) -> tuple[int, float]:
     """Modes held and flop of the matrix products of signal, adjoint and sensitivity (see propagators/reduced.py)."""
     _, tape = simulator.signal(permeability)
-    modes = len(tape.model.rates)
-    steps = sum(len(batch.q) * sum(cut.steps for cut in batch.cuts) for batch, _ in tape.batches)
+    modes = tape.system.size
+    steps = sum(len(batch.damping) * sum(cut.steps for cut in batch.cuts if not cut.still) for batch, _ in tape.batches)
     return modes, (48 + 48 + 36) * modes**2 * steps
 
 

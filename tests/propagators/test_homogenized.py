@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
+from dmrifw.mesh import from_arrays
 from dmrifw.mesh.generators import layers, spheres
 from dmrifw.models import short_time_adc
 from dmrifw.propagators import homogenized_adc
@@ -83,6 +84,32 @@ def test_a_free_direction_has_the_free_diffusivity():
     walls = short_time_adc(PGSE(1.0, 3.0), 2.0, 2 / 400, dimension=1)
     np.testing.assert_allclose(found, walls, rtol=1e-3)
     np.testing.assert_allclose(found, 2.0, rtol=1e-2)
+
+
+def test_periodic_water_is_free():
+    """Without walls HADC is g.D g, and the b-tensor's shape weighs the axes: B:D/b."""
+    tensor = np.array([[1.0, 0.3, 0.0], [0.3, 2.0, 0.1], [0.0, 0.1, 0.5]])
+    grid = layers([5.0], [1.0, 1.0], 0.5, 0.5)
+    protocol = Protocol.product(PGSE(5, 15), [1000.0], fibonacci_directions(4))
+    protocol += Protocol.product(BTensor(20, 0.0), [1000.0], [X]) + Protocol.product(DDE(3, 12, 20, 90), [1000.0], [X])
+    operators = model(grid, protocol, tensor, periodic=True).operators
+    expected = np.einsum("nij,ij->n", protocol.btensors, tensor)
+    np.testing.assert_allclose(homogenized_adc(operators, protocol, np.zeros(len(grid.faces))), expected, rtol=1e-6)
+
+
+def test_periodic_walls_leave_the_diffusivity_of_their_series():
+    """Long times across walls a apart: 1/D_long = 1/D + 1/(kappa a) (resistances in series); and it is the slope."""
+    halves = layers([2.0, 2.0], [1.0, 1.0], 0.1, 1.0)
+    grid = from_arrays(halves.points, halves.cells)  # one compartment, with a wall across it every 4 um
+    walls = np.where(halves.is_interface, 0.3, 0.0)
+    timing = Protocol.pgse([1.0, 1.0], [X, [1.0, 1.0, 0.0]], 1.0, 4000.0)
+    protocol = timing + Protocol.pgse([1.0], [X], 3, 5)
+    simulator = SignalModel(grid, protocol, 2.0, interfaces=halves.is_interface, periodic=True, tolerance=1e-6)
+    found = homogenized_adc(simulator.operators, protocol, walls)
+    across = 1 / (1 / 2.0 + 1 / (0.3 * 4.0))
+    np.testing.assert_allclose(found[:2], [across, (across + 2.0) / 2], rtol=1e-3)
+    slope = -np.log(simulator.signal(walls, rows=[2], keep=False)[0].real / grid.volume) / 1e-3
+    np.testing.assert_allclose(found[2], slope[0], rtol=1e-3)
 
 
 def test_a_ball_is_the_same_in_every_direction():

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from dmrifw.propagators.reduced import ReducedModel, evolve, intervals, pull_back
+from dmrifw.encoding import Encoding
+from dmrifw.propagators.reduced import ReducedModel, evolve, pull_back
+from dmrifw.propagators.steps import Drive, Interval, Steps, intervals
 from dmrifw.sequences import PGSE
 
 WAVEFORM = PGSE(5.0, 9.0)
 Q = np.array([[0.2, 0.0, 0.1], [0.0, -0.3, 0.2], [0.0, 0.0, 0.0]])
+REFLECTING = Encoding((False, False, False), np.zeros((3, 3)), ())
+DRIVE = Drive(WAVEFORM, Q, REFLECTING)
 
 
 @pytest.fixture
@@ -35,8 +39,12 @@ def exact(operator: np.ndarray, moments: np.ndarray, total: np.ndarray, q: np.nd
     return complex(total @ second @ gap @ first @ total)
 
 
+def cut(steps: float) -> list[Interval]:
+    return intervals(WAVEFORM, REFLECTING, Steps(steps, 0.0))
+
+
 def squared(model: ReducedModel, steps: float) -> np.ndarray:
-    final = evolve(model, WAVEFORM, Q, intervals(WAVEFORM, steps), False).final
+    final = evolve(model, DRIVE, cut(steps), False).final
     return (final[:, : len(Q)] ** 2 + final[:, len(Q) :] ** 2).sum(axis=0)
 
 
@@ -71,9 +79,9 @@ def test_adjoint_is_exact_for_the_discrete_scheme(matrices, steps: float) -> Non
     weights = np.array([1.0, -2.0, 0.5])
     operator = operator + 0.1 * np.eye(12)  # stays positive when it is perturbed
     model, modes = model_of(operator, moments, total)
-    cuts = intervals(WAVEFORM, steps)
-    trajectory = evolve(model, WAVEFORM, Q, cuts, True)
-    gradient = pull_back(model, WAVEFORM, Q, cuts, trajectory, 2 * trajectory.final * np.tile(weights, 2))
+    cuts = cut(steps)
+    trajectory = evolve(model, DRIVE, cuts, True)
+    gradient = pull_back(model, DRIVE, cuts, trajectory, 2 * trajectory.final * np.tile(weights, 2))
     direction = np.random.default_rng(2).standard_normal(operator.shape)
     direction = direction + direction.T
     h = 1e-5

@@ -1,0 +1,62 @@
+"""Sparse Cholesky factors that solve for blocks of columns, in either PETSc build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from dmrifw.matrices import DistributedMatrix
+from dmrifw.typing import FloatArray
+
+_COLUMNS_AT_ONCE = 128
+"""Columns that MUMPS carries through its factors together."""
+
+
+class Factorization:
+    """The factors of a symmetric positive definite matrix M + shift A.
+
+    Args:
+        mass: M.
+        diffusion: A.
+        shift: Its weight, at least 0.
+        comm: Communicator of the matrices.
+
+    Collective; so is `solve`.
+    """
+
+    def __init__(self, mass: DistributedMatrix, diffusion: DistributedMatrix, shift: float, comm: MPI.Comm) -> None:
+        from petsc4py import PETSc
+
+        PETSc.garbage_cleanup(PETSc.Comm(comm))
+        self.comm = comm
+        matrix = mass.to_petsc(comm)
+        if shift:
+            other = diffusion.to_petsc(comm)
+            matrix.axpy(shift, other, structure=PETSc.Mat.Structure.DIFFERENT_NONZERO_PATTERN)
+            other.destroy()
+        matrix.setOption(PETSc.Mat.Option.SPD, True)
+        self._solver = PETSc.PC().create(comm)
+        self._solver.setOperators(matrix)
+        self._solver.setType(PETSc.PC.Type.CHOLESKY)
+        self._solver.setFactorSolverType("mumps")
+        self._solver.setFactorSetUpSolverType()
+        self._solver.getFactorMatrix().setMumpsIcntl(27, _COLUMNS_AT_ONCE)
+        self._solver.setUp()
+        self._sizes = matrix.getSizes()[0]
+
+    def solve(self, block: FloatArray) -> FloatArray:
+        """(owned rows, n) solution for as many right-hand sides."""
+        from petsc4py import PETSc
+
+        columns = block.shape[1]
+        sizes = (self._sizes, (PETSc.DECIDE, columns))
+        right = PETSc.Mat().createDense(sizes, array=np.asfortranarray(block, dtype=PETSc.ScalarType), comm=self.comm)
+        out = PETSc.Mat().createDense(sizes, comm=self.comm)
+        out.setUp()
+        self._solver.getFactorMatrix().matSolve(right, out)
+        solution: Any = out.getDenseArray().real.copy()
+        right.destroy()
+        out.destroy()
+        return solution
