@@ -200,23 +200,18 @@ def test_an_output_that_is_a_file_is_refused(config: Path, capsys: pytest.Captur
     assert "is a file" in capsys.readouterr().err
 
 
-def test_a_gradient_table_may_have_its_vectors_in_rows_or_columns(tmp_path: Path, text: str) -> None:
-    """FSL writes three rows; MRtrix and others write three columns."""
+def test_a_gradient_table_may_be_the_protocol(tmp_path: Path, text: str) -> None:
+    """FSL's two files: one row of b-values, three rows of directions."""
     vectors = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0]])
     (tmp_path / "bvals").write_text("0 1000 1000 2000\n")
-    np.savetxt(tmp_path / "rows", vectors.T)
-    np.savetxt(tmp_path / "columns", vectors)
-    tables = {}
-    for layout in ("rows", "columns"):
-        source = f'[protocol]\nbvals = "bvals"\nbvecs = "{layout}"\ndelta = 5\nDelta = "0.01 s"\n\n[solver]'
-        head, tail = text.split("[[protocol.shell]]")[0], text.split("[solver]")[1]
-        (tmp_path / "config.toml").write_text(head + source + tail)
-        assert run(["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / f"out-{layout}")]) == 0
-        tables[layout] = rows(tmp_path / f"out-{layout}" / "signal.csv")
-    np.testing.assert_array_equal(tables["rows"]["gy"], [0, 1, 0, 0.8])
-    assert tables["rows"]["Delta"].tolist() == [10, 10, 10, 10]
-    for name, column in tables["rows"].items():
-        np.testing.assert_array_equal(column, tables["columns"][name])
+    np.savetxt(tmp_path / "bvecs", vectors.T)
+    source = '[protocol]\nbvals = "bvals"\nbvecs = "bvecs"\ndelta = 5\nDelta = "0.01 s"\n\n[solver]'
+    head, tail = text.split("[[protocol.shell]]")[0], text.split("[solver]")[1]
+    (tmp_path / "config.toml").write_text(head + source + tail)
+    assert run(["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    table = rows(tmp_path / "out" / "signal.csv")
+    np.testing.assert_array_equal(table["gy"], [0, 1, 0, 0.8])
+    assert table["Delta"].tolist() == [10, 10, 10, 10]
 
 
 def test_units_in_a_config_change_nothing(tmp_path: Path, text: str) -> None:
