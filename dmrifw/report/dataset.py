@@ -85,6 +85,7 @@ def signal_dataset(
     for name, unit in _UNITS.items():
         if name in dataset.variables:
             dataset[name].attrs["units"] = unit
+    dataset["direction"].attrs["frame"] = "axes of the grid"
     return dataset
 
 
