@@ -87,7 +87,7 @@ def test_a_dataset_tells_where_it_comes_from(protocol: Protocol) -> None:
     assert attributes["config"] == "# a config"
     assert len(attributes["mesh_sha256"]) == 64
     assert datetime.now(UTC) - datetime.fromisoformat(attributes["date"]) < timedelta(minutes=1)
-    for name in ("dmrifw", "fenics_dolfinx", "petsc4py", "python"):
+    for name in ("dmrifw", "fenics_dolfinx", "petsc", "petsc4py", "python"):
         assert attributes[f"version_{name}"]
     tables = json.loads(attributes["waveforms"])
     assert tuple(waveform_from(table.pop("waveform"), table) for table in tables) == protocol.waveforms

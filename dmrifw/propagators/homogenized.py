@@ -5,9 +5,9 @@ To second order in the gradient a waveform with F(t) = int_0^t f along the unit 
     HADC = mean(g.D g) - 1/(|V| int F^2) int_0^TE F(t) h(t) dt,         h(t) = int_walls w D g.n ds,
     dw/dt = div(D grad w),   w(0) = 0,   D grad w.n = F(t) D g.n on reflecting walls,
 
-where |V| and the mean count density, and on permeable walls w may jump: D grad(w - F x).n = kappa [w]. Both follow from
-the Bloch-Torrey equation with u = exp(-i F x.g)(1 - i w' ...): its first order is w, the second gives S. In weak form
-h(t) = (D g, grad w) and dw/dt + A w = F A x with x = r.g, since x does not jump. With modes A v_k = rate_k M v_k and
+where |V| and the mean count density, and on permeable walls w may jump: D grad(w - F x).n = kappa [w], with x = r.g.
+Both follow from the Bloch-Torrey equation, in which u = 1 - i |q| (F x - w) to first order; the second order gives S.
+In weak form h(t) = (D g, grad w) and dw/dt + A w = F A x, since x does not jump. With modes A v_k = rate_k M v_k and
 c_k = v_k^T M x the equations part, w = sum w_k v_k, w_k = rate_k c_k int_0^t exp(-rate_k (t - s)) F(s) ds, and
 
     HADC = 1/(|V| int F^2) sum_k c_k^2 rate_k [int F^2 - rate_k int F int exp(-rate_k (t-s)) F ds dt]

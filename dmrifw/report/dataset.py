@@ -143,7 +143,9 @@ def mesh_hash(grid: Grid) -> str:
 
 def software_versions() -> dict[str, str]:
     """Versions of what the numbers depend on, by package. Local."""
-    versions = {"python": platform.python_version()}
+    from petsc4py import PETSc
+
+    versions = {"python": platform.python_version(), "petsc": ".".join(map(str, PETSc.Sys.getVersion()))}
     for name in _VERSIONED:
         try:
             versions[name] = importlib.metadata.version(name)
