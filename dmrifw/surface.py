@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,15 +171,28 @@ def per_face(values: ArrayLike, grid: Grid, key: str) -> np.ndarray:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its place if the block succeeds and goes if not.
 
+    The block makes a file or a folder there. A file is replaced in one step; an older folder is moved away first.
+
     Local.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary, older = (path.with_name(f".{path.stem}-{os.getpid()}{mark}{path.suffix}") for mark in ("", "-older"))
     try:
         yield temporary
+        if path.is_dir():
+            os.rename(path, older)
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        remove(temporary)
+        remove(older)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, if it is there. Local."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _log10(permeability: ArrayLike) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -52,12 +53,27 @@ Debug = Annotated[
 ]
 
 
+class SignalFormat(StrEnum):
+    """How signals are kept beside signal.csv."""
+
+    netcdf = "netcdf"
+    zarr = "zarr"
+
+
 @app.command()
-def simulate(config: ConfigFile, output: Output, force: Force = False, debug: Debug = False) -> None:
+def simulate(
+    config: ConfigFile,
+    output: Output,
+    format: Annotated[
+        SignalFormat, typer.Option("--format", help="Keep the dataset as signal.nc or as signal.zarr.")
+    ] = SignalFormat.netcdf,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
     """Simulate the signals of a config: signal.nc and signal.csv."""
     from dmrifw.cli.simulate import simulate as work
 
-    work(config, output, force=force, console=_shared_console())
+    work(config, output, format=format.value, force=force, console=_shared_console())
 
 
 @app.command()

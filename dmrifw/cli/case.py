@@ -69,6 +69,12 @@ class Case:
         """(F,) True on the faces whose permeability has an effect: exterior ones only if the exterior is permeable."""
         return ~self.grid.is_exterior | (self.config.tissue.exterior == "permeable")
 
+    @property
+    def tolerance(self) -> float:
+        """Error in S/S0 that is asked for, by the config or by default."""
+        default = AMBIENT_TOLERANCE if self.substrate.ambient else COMPARTMENT_TOLERANCE
+        return self.config.solver.tolerance or default
+
     def signal_model(self, protocol: Protocol) -> SignalModel:
         """The forward model of this tissue for some measurements, in numpy. Collective.
 
@@ -100,7 +106,7 @@ class Case:
                 density=_array(tissue.density),
                 interfaces=self.interfaces,
                 exterior=tissue.exterior,
-                tolerance=solver.tolerance or (AMBIENT_TOLERANCE if self.substrate.ambient else COMPARTMENT_TOLERANCE),
+                tolerance=self.tolerance,
                 method=solver.method,
             )
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmrifw.errors import InputError
-from dmrifw.surface import replacing
+from dmrifw.surface import remove, replacing
 
-SIGNAL_FILES = ("signal.nc", "signal.csv")
+SIGNALS = {"netcdf": "signal.nc", "zarr": "signal.zarr"}
+SIGNAL_TABLE = "signal.csv"
+SIGNAL_FILES = (*SIGNALS.values(), SIGNAL_TABLE)
 CHECKPOINT = "checkpoint.h5"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
@@ -59,7 +61,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         for file in self._present(self.own):
-            file.unlink()
+            remove(file)
         copy = self.path / CONFIG_COPY
         if not _same_file(copy, self.config):
             with replacing(copy) as temporary:

@@ -79,7 +79,7 @@ class Outcome:
         barriers = surface.barrier_faces(self.permeability) & case.judged_faces
         surface.write_interface(folder / INTERFACE, case.grid, barriers, self.permeability)
         surface.write_fields(folder / FIELDS, case.grid, self.permeability, case.true_barrier)
-        report.write_netcdf(folder / RECOVERY, self.dataset())
+        report.write_dataset(folder / RECOVERY, self.dataset())
         if case.true_barrier is not None:
             from dmrifw import plotting
 
@@ -100,7 +100,13 @@ class Outcome:
         """The recovered permeability with its grid, and the signals that it gives. Local."""
         case = self.case
         dataset = report.signal_dataset(
-            case.protocol, self.signal, self.unweighted, grid=case.grid, config=case.config.text
+            case.protocol,
+            self.signal,
+            self.unweighted,
+            grid=case.grid,
+            method=case.config.solver.method,
+            tolerance=case.tolerance,
+            config=case.config.text,
         )
         dataset = dataset.assign(
             permeability=("face", self.permeability, {"units": "um/ms"}),

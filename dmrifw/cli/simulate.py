@@ -1,4 +1,4 @@
-"""`dmrifw simulate`: signals of a config, as netCDF and CSV."""
+"""`dmrifw simulate`: signals of a config, as a dataset and as a table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dmrifw import report
 from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
 from dmrifw.cli.config import load
-from dmrifw.cli.folder import SIGNAL_FILES, RunFolder
+from dmrifw.cli.folder import SIGNAL_FILES, SIGNAL_TABLE, SIGNALS, RunFolder
 from dmrifw.cli.parallel import is_first, together
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     import xarray
 
 
-def simulate(config_file: Path, output: Path, *, force: bool, console: Console) -> None:
+def simulate(config_file: Path, output: Path, *, format: str, force: bool, console: Console) -> None:
     """Simulate the signals of a config and write them to a folder.
 
     Args:
         config_file: The config.
         output: The run folder.
+        format: A key of `SIGNALS`: how the dataset is kept.
         force: Whether results in it may be overwritten.
         console: Where to tell what was done.
 
@@ -41,17 +43,27 @@ def simulate(config_file: Path, output: Path, *, force: bool, console: Console) 
     folder = RunFolder(output, config_file, SIGNAL_FILES)
     case = together(lambda: _checked(config_file, folder, force))
     started = time.perf_counter()
-    signal, unweighted = signals(case)
+    with _progress(console, f"{len(case.protocol)} signals on {len(case.grid.cells)} tetrahedra"):
+        parts, unweighted = signals(case)
     seconds = time.perf_counter() - started
-    dataset = report.signal_dataset(case.protocol, signal, unweighted, grid=case.grid, config=case.config.text)
+    dataset = report.signal_dataset(
+        case.protocol,
+        parts.sum(axis=1),
+        unweighted,
+        compartment_signal=parts,
+        grid=case.grid,
+        method=case.config.solver.method,
+        tolerance=case.tolerance,
+        config=case.config.text,
+    )
     if is_first():
         folder.start(case.config.text)
-        report.write_netcdf(output / SIGNAL_FILES[0], dataset)
-        report.write_csv(output / SIGNAL_FILES[1], dataset)
+        report.write_dataset(output / SIGNALS[format], dataset)
+        report.write_csv(output / SIGNAL_TABLE, dataset)
     console.print(summary(case, dataset))
     console.print(geometry_line(case), soft_wrap=True)
     console.print(
-        f"{len(case.protocol)} signals in {seconds:.1f} s, written to {output}/: {', '.join(SIGNAL_FILES)}",
+        f"{len(case.protocol)} signals in {seconds:.1f} s, written to {output}/: {SIGNALS[format]}, {SIGNAL_TABLE}",
         soft_wrap=True,
     )
 
@@ -69,19 +81,32 @@ def signals(case: Case) -> tuple[ComplexArray, FloatArray]:
     """Signals of a case, and |S| at b = 0 of each of its sequences, which is simulated where it is not measured.
 
     Returns:
-        (n,) complex signals and (n_sequences,) unweighted magnitudes, um^3, replicated.
+        (n, C) complex signals of the compartments, and (n_sequences,) unweighted magnitudes of their sum, um^3,
+        replicated.
 
     Collective.
     """
     protocol = case.protocol
     unmeasured = np.setdiff1d(np.arange(len(protocol.waveforms)), protocol.sequence[protocol.bvals == 0])
     extended = reduce(add, [_unweighted(protocol, number) for number in unmeasured], protocol)
-    everything, _ = case.signal_model(extended).signal(case.required_permeability(), keep=False)
+    model, permeability = case.signal_model(extended), case.required_permeability()
+    if case.grid.compartment_count > 1:
+        parts = model.compartment_signal(permeability)
+    else:
+        parts = model.signal(permeability, keep=False)[0][:, None]
     at_zero = extended.bvals == 0
-    magnitudes = np.abs(everything[at_zero])
+    magnitudes = np.abs(parts.sum(axis=1)[at_zero])
     sequence = extended.sequence[at_zero]
     unweighted = np.bincount(sequence, magnitudes) / np.bincount(sequence)
-    return everything[: len(protocol)], unweighted
+    return parts[: len(protocol)], unweighted
+
+
+def _progress(console: Console, told: str) -> Progress:
+    """What is being done and for how long, on a terminal, until it is done."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    progress = Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal)
+    progress.add_task(told, total=None)
+    return progress
 
 
 def _unweighted(protocol: Protocol, number: int) -> Protocol:

@@ -28,10 +28,10 @@ def read_target(case: Case) -> ComplexArray | None:
         case.required_permeability()
         return None
     file = case.config.path.parent / name
-    if not file.is_file():
+    if not file.exists():
         raise InputError(
             f"there is no file {file}",
-            "give the path of a signal.nc or signal.csv, relative to the config",
+            "give the path of a signal.nc, signal.zarr or signal.csv, relative to the config",
             key="inversion.target",
             file=case.config.path,
         )

@@ -123,6 +123,7 @@ def test_a_protocol_needs_one_source(protocol: str, key: str, cure: str, refused
     ("bvals", "bvecs", "key", "cure"),
     [
         ("0 1000 1000 1000", "1 0\n0 1\n0 0", "protocol.bvecs", "4 b-values"),
+        ("0 1000 1000 1000", "1 0 0\n0 1 0\n0 0 1\n0 0 1", "protocol.bvecs", "is transposed"),
         ("1 0 0 0\n0 1 0 0\n0 0 1 0", "0 1000 1000 1000", "protocol.bvals", "bvecs"),
         ("0 1000 x 1000", "1 0 0 0\n0 1 0 0\n0 0 1 1", "protocol.bvals", "numbers only"),
         ("0 1000 1000 1000", "1 0 0 0\n0 1 0\n0 0 1 1", "protocol.bvecs", "equally long"),
@@ -130,7 +131,7 @@ def test_a_protocol_needs_one_source(protocol: str, key: str, cure: str, refused
         ("0 -1000 1000 1000", "1 0 0 0\n0 1 0 0\n0 0 1 1", "protocol.bvals", "b >= 0"),
         ("0 1000 1000 1000", "1 0 0 0\n0 0 0 0\n0 0 1 1", "protocol.bvecs", "non-zero"),
     ],
-    ids=["lengths", "swapped", "not numbers", "ragged", "empty", "negative", "no direction"],
+    ids=["lengths", "transposed", "swapped", "not numbers", "ragged", "empty", "negative", "no direction"],
 )
 def test_a_gradient_table_must_fit(
     bvals: str, bvecs: str, key: str, cure: str, tmp_path: Path, refused: Refusal

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import xarray
 
 from dmrifw import Protocol, report
 from dmrifw.cli.app import run
@@ -93,16 +92,62 @@ def test_signals_are_those_of_the_python_interface(results: Path) -> None:
 
 def test_netcdf_says_all_that_the_table_says_and_where_it_comes_from(results: Path, config: Path) -> None:
     table = rows(results / "signal.csv")
-    with xarray.open_dataset(results / "signal.nc", engine="h5netcdf") as dataset:
-        for name in HEADER.split(",")[1:]:
-            assert dataset[name].dims == ("measurement",)
-            np.testing.assert_array_equal(dataset[name], table[name])
-        assert dataset["sequence"].values.tolist() == [0, 0, 0, 0, 1]
-        assert dataset["bval"].units == "s/mm^2"
-        assert dataset["signal_re"].units == "um^3"
-        assert dataset.attrs["config"] == config.read_text()
-        assert dataset.attrs["mesh_sha256"] == report.mesh_hash(bcc_grid(2, 20.0))
-        assert dataset.attrs["version_dmrifw"]
+    dataset = report.read_signals(results / "signal.nc")
+    for name, column in {"b": "bval", "delta": "delta", "Delta": "Delta", "attenuation": "attenuation"}.items():
+        np.testing.assert_array_equal(dataset[name], table[column])
+    np.testing.assert_array_equal(dataset["direction"].T, [table["gx"], table["gy"], table["gz"]])
+    np.testing.assert_array_equal(dataset["signal"], table["signal_re"] + 1j * table["signal_im"])
+    np.testing.assert_array_equal(dataset["compartment_signal"].sum("compartment"), dataset["signal"])
+    assert dataset["sequence"].values.tolist() == [0, 0, 0, 0, 1]
+    assert dataset["b"].units == "s/mm^2"
+    assert dataset.attrs["config"] == config.read_text()
+    assert dataset.attrs["mesh_sha256"] == report.mesh_hash(bcc_grid(2, 20.0))
+    assert dataset.attrs["version_dmrifw"]
+    assert dataset.attrs["tolerance"] == 1e-3
+    assert dataset.attrs["method"] == "matrix-formalism"
+
+
+def test_the_dataset_may_be_zarr(config: Path, results: Path, tmp_path: Path) -> None:
+    """The same numbers, in a folder instead of a file, which --force replaces too."""
+    for _ in range(2):
+        assert run(["simulate", str(config), "-o", str(tmp_path / "other"), "--format", "zarr", "--force"]) == 0
+    assert sorted(file.name for file in (tmp_path / "other").iterdir()) == ["config.toml", "signal.csv", "signal.zarr"]
+    ours, theirs = (report.read_signals(file) for file in (tmp_path / "other" / "signal.zarr", results / "signal.nc"))
+    np.testing.assert_allclose(ours["signal"], theirs["signal"], rtol=1e-9)
+    assert run(["simulate", str(config), "-o", str(tmp_path / "other")]) == 2
+
+
+LAYERS = """\
+[geometry]
+kind = "layers"
+widths = [3, 5]
+h = 0.5
+
+[tissue]
+permeability = 0.0
+
+[[protocol.shell]]
+b = [0, 1000]
+delta = 5
+Delta = 10
+directions = [[1, 0, 0]]
+"""
+
+
+def test_compartments_add_up_to_the_signal(tmp_path: Path) -> None:
+    """Two closed slabs of 1 um^2: 3 and 5 um^3 at b = 0, each with the attenuation that it has alone."""
+    (tmp_path / "config.toml").write_text(LAYERS)
+    assert run(["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    dataset = report.read_signals(tmp_path / "out" / "signal.nc")
+    np.testing.assert_allclose(dataset["volume"], [3, 5], rtol=1e-9)
+    np.testing.assert_allclose(dataset["compartment_signal"].sel(measurement=0), [3, 5], rtol=1e-4)
+    np.testing.assert_allclose(dataset["compartment_signal"].sum("compartment"), dataset["signal"], rtol=1e-12)
+    for compartment, width in enumerate((3, 5)):
+        alone = LAYERS.replace("[3, 5]", f"[{width}]").replace("permeability = 0.0", "")
+        (tmp_path / "alone.toml").write_text(alone)
+        assert run(["simulate", str(tmp_path / "alone.toml"), "-o", str(tmp_path / f"out-{width}")]) == 0
+        part = report.read_signals(tmp_path / f"out-{width}" / "signal.nc")["signal"].values
+        np.testing.assert_allclose(dataset["compartment_signal"].values[:, compartment], part, rtol=1e-4)
 
 
 def test_the_echo_shows_units_and_scales(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,23 +200,18 @@ def test_an_output_that_is_a_file_is_refused(config: Path, capsys: pytest.Captur
     assert "is a file" in capsys.readouterr().err
 
 
-def test_a_gradient_table_may_have_its_vectors_in_rows_or_columns(tmp_path: Path, text: str) -> None:
-    """FSL writes three rows; MRtrix and others write three columns."""
+def test_a_gradient_table_may_be_the_protocol(tmp_path: Path, text: str) -> None:
+    """FSL's two files: one row of b-values, three rows of directions."""
     vectors = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0.8, 0]])
     (tmp_path / "bvals").write_text("0 1000 1000 2000\n")
-    np.savetxt(tmp_path / "rows", vectors.T)
-    np.savetxt(tmp_path / "columns", vectors)
-    tables = {}
-    for layout in ("rows", "columns"):
-        source = f'[protocol]\nbvals = "bvals"\nbvecs = "{layout}"\ndelta = 5\nDelta = "0.01 s"\n\n[solver]'
-        head, tail = text.split("[[protocol.shell]]")[0], text.split("[solver]")[1]
-        (tmp_path / "config.toml").write_text(head + source + tail)
-        assert run(["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / f"out-{layout}")]) == 0
-        tables[layout] = rows(tmp_path / f"out-{layout}" / "signal.csv")
-    np.testing.assert_array_equal(tables["rows"]["gy"], [0, 1, 0, 0.8])
-    assert tables["rows"]["Delta"].tolist() == [10, 10, 10, 10]
-    for name, column in tables["rows"].items():
-        np.testing.assert_array_equal(column, tables["columns"][name])
+    np.savetxt(tmp_path / "bvecs", vectors.T)
+    source = '[protocol]\nbvals = "bvals"\nbvecs = "bvecs"\ndelta = 5\nDelta = "0.01 s"\n\n[solver]'
+    head, tail = text.split("[[protocol.shell]]")[0], text.split("[solver]")[1]
+    (tmp_path / "config.toml").write_text(head + source + tail)
+    assert run(["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    table = rows(tmp_path / "out" / "signal.csv")
+    np.testing.assert_array_equal(table["gy"], [0, 1, 0, 0.8])
+    assert table["Delta"].tolist() == [10, 10, 10, 10]
 
 
 def test_units_in_a_config_change_nothing(tmp_path: Path, text: str) -> None:

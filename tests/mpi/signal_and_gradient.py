@@ -1,4 +1,4 @@
-"""Run under mpirun: write one signal and its gradient, in the caller's numbering, from rank 0."""
+"""Run under mpirun: write one signal, its gradient and its homogenized ADC, in the caller's numbering, from rank 0."""
 
 import sys
 
@@ -7,6 +7,7 @@ import torch
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import bcc_grid
+from dmrifw.propagators import homogenized_adc
 from dmrifw.sequences import fibonacci_directions
 
 
@@ -22,12 +23,14 @@ def main(output: str, exterior: str) -> None:
     left = grid.points[grid.cells][:, :, 0].mean(axis=1) < 0
     walls = grid.boundary_faces(left) & ~grid.is_exterior
     space = {"interfaces": walls} if exterior == "walls" else {"exterior": exterior}
-    signal = Simulator(grid, protocol, tolerance=1e-8, **space)(leaf)
+    simulator = Simulator(grid, protocol, tolerance=1e-8, **space)
+    signal = simulator(leaf)
     (signal.abs() ** 2).sum().backward()
     everywhere = grid.comm.allgather((signal.detach().numpy(), leaf.grad.numpy()))
     assert all(np.array_equal(s, everywhere[0][0]) and np.array_equal(g, everywhere[0][1]) for s, g in everywhere)
+    adc = np.zeros(0) if exterior == "permeable" else homogenized_adc(simulator.operators, protocol, permeability)
     if grid.comm.rank == 0:
-        np.savez(output, signal=everywhere[0][0], gradient=everywhere[0][1], ranks=grid.comm.size)
+        np.savez(output, adc=adc, signal=everywhere[0][0], gradient=everywhere[0][1], ranks=grid.comm.size)
 
 
 if __name__ == "__main__":

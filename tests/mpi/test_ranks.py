@@ -35,6 +35,7 @@ def serial(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
 def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
     """1e-7 relative: the bar of the project's contract for a tolerance of 1e-8."""
     np.testing.assert_allclose(other["signal"], one["signal"], rtol=1e-7)
+    np.testing.assert_allclose(other["adc"], one["adc"], rtol=1e-7)
     scale = np.abs(one["gradient"]).max()
     assert scale > 0
     np.testing.assert_allclose(other["gradient"], one["gradient"], rtol=1e-7, atol=1e-9 * scale)

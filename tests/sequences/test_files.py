@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
-from dmrifw.sequences import DDE, OGSE, PGSE, PGSTE, TRSE, BTensor, Protocol, Sampled, fibonacci_directions
+from dmrifw.sequences import (
+    DDE,
+    OGSE,
+    PGSE,
+    PGSTE,
+    TRSE,
+    BTensor,
+    Protocol,
+    Sampled,
+    TrapezoidalOGSE,
+    fibonacci_directions,
+)
 from dmrifw.units import GAMMA
 
 VECTORS = fibonacci_directions(7)
@@ -42,10 +53,10 @@ def test_fsl_writes_what_fsl_reads(tmp_path):
     same(Protocol.read(tmp_path / "dwi.bval"), protocol)
 
 
-def test_fsl_columns_are_read_too(tmp_path):
-    """A transposed bvecs file, n rows of three, is told apart by its shape."""
+def test_b_values_may_stand_in_a_column(tmp_path):
+    """A row or a column of numbers says the same; and files may have any names."""
     np.savetxt(tmp_path / "b", BVALS)
-    np.savetxt(tmp_path / "v", VECTORS, fmt="%.17g")
+    np.savetxt(tmp_path / "v", VECTORS.T, fmt="%.17g")
     same(Protocol.read(tmp_path / "b", bvecs=tmp_path / "v", delta=12.9, Delta=21.8), TABLE)
 
 
@@ -162,6 +173,7 @@ def test_our_own_form_loses_nothing(tmp_path):
         TRSE((4, 7, 6, 5), 3),
         DDE(3, 12, 20, 70, 30),
         OGSE(20, 25, 2, "sin"),
+        TrapezoidalOGSE(20, 25, 2, "cos", 0.5),
     ]
     kinds += [BTensor(20, -0.5, 3.3), Sampled((0, 1, 2), ((1.1, 0, 0), (0, 0, 0), (-1.1, 0, 0)))]
     protocol = TIMINGS
@@ -205,6 +217,7 @@ TIMES = {"delta": 10, "Delta": 20}
     ("files", "options", "words"),
     [
         (FSL | {"dwi.bvec": "1 0\n0 1\n0 0"}, TIMES, "dwi.bvec holds a table of 3 rows x 2 columns, .* 4 b-values"),
+        (FSL | {"dwi.bvec": "1 0 0\n0 1 0\n0 0 1\n0 0 1"}, TIMES, "dwi.bvec is transposed: 4 rows x 3 columns for 4 b"),
         (FSL | {"dwi.bvec": "0 1000 1000 1000"}, TIMES, "is this the bvals file"),
         (FSL | {"dwi.bval": FSL["dwi.bvec"]}, TIMES, "is this the bvecs file"),
         (FSL | {"dwi.bval": "0 1e3 x 1"}, TIMES, "not a table of numbers"),

@@ -1,6 +1,7 @@
 """FSL gradient tables: one file of b-values (s/mm^2), one of directions along the image's axes.
 
-FSL writes three rows of directions; three columns are read too. A 3 x 3 table is three rows, as FSL means it.
+Directions stand in three rows, a column for each measurement. Three columns are refused: with three measurements nobody
+could tell one from the other.
 """
 
 from __future__ import annotations
@@ -65,10 +66,11 @@ def _read_bvecs(file: Path, count: int) -> FloatArray:
     table = numbers(read_rows(file, "bvecs"), file, "bvecs")
     if table.shape == (3, count):
         return table.T
+    held = f"{table.shape[0]} rows x {table.shape[1]} columns"
     if table.shape == (count, 3):
-        return table
-    mend = f"give 3 rows x {count} columns (FSL) or {count} rows x 3 columns"
+        told = f"{file} is transposed: {held} for {count} b-values"
+        raise InputError(told, "write x, y and z in a row each, as FSL does", key="bvecs")
+    mend = f"give 3 rows x {count} columns"
     if 3 not in table.shape:
         mend = f"is this the bvals file? {mend}"
-    held = f"{table.shape[0]} rows x {table.shape[1]} columns"
     raise InputError(f"{file} holds a table of {held}, but there are {count} b-values", mend, key="bvecs")

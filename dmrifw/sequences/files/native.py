@@ -56,6 +56,7 @@ def write(protocol: Protocol, file: Path) -> None:
     table = {
         "format": _FORMAT,
         "units": _UNITS,
+        "frame": "axes of the grid",
         "waveforms": [table_of(waveform) for waveform in protocol.waveforms],
         "sequence": protocol.sequence.tolist(),
         "b": protocol.bvals.tolist(),
