@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,9 @@ from dmrifw.mesh.gmsh_session import Arrays, session, tetrahedra
 from dmrifw.typing import BoolArray, FloatArray, IntArray
 
 _EDGES = np.array([[0, 1], [1, 2], [2, 0]])
+
+_OUTWARD = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])
+"""Local vertices of the faces of a right-handed tetrahedron, anticlockwise seen from outside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,23 @@ def _orientation(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> 
     return np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a)
 
 
+def exterior_surface(mesh: Arrays) -> tuple[TriangleSurface, IntArray]:
+    """The faces of tetrahedra (E, 4) that have one of them only, and which of the mesh's points are theirs, ascending.
+
+    Local.
+    """
+    faces = mesh.cells[:, _OUTWARD].reshape(-1, 3)
+    _, first, counts = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
+    used, triangles = np.unique(faces[np.sort(first[counts == 1])], return_inverse=True)
+    return TriangleSurface(mesh.points[used], triangles.reshape(-1, 3)), used
+
+
+def together(first: TriangleSurface, second: TriangleSurface) -> TriangleSurface:
+    """Two surfaces as one, the pieces of the first before those of the second. Local."""
+    triangles = np.concatenate([first.triangles, len(first.points) + second.triangles])
+    return TriangleSurface(np.concatenate([first.points, second.points]), triangles)
+
+
 def nesting(surface: TriangleSurface) -> tuple[IntArray, list[int]]:
     """Which piece directly surrounds which, and the order of the compartments.
 
@@ -153,12 +174,13 @@ def _subdivided(surface: TriangleSurface, h: float) -> TriangleSurface:
     )
 
 
-def fill(surface: TriangleSurface, h: float | None = None) -> Arrays:
+def fill(surface: TriangleSurface, h: float | None = None, hollow: Collection[int] = ()) -> Arrays:
     """Tetrahedra inside closed surfaces that lie in or beside each other; the triangles become the walls as they are.
 
     Args:
         surface: Sound: see `dmrifw.mesh.doctor`.
         h: Edge length, um: longer edges of the triangles are halved; by default the triangles decide.
+        hollow: Pieces whose inside stays empty, as far as no other piece fills it.
 
     Raises:
         InputError: Gmsh gives up.
@@ -179,9 +201,9 @@ def fill(surface: TriangleSurface, h: float | None = None) -> Arrays:
             gmsh.model.mesh.addNodes(2, piece + 1, used, surface.points[used - 1].ravel())
             gmsh.model.mesh.addElementsByType(piece + 1, 2, [], mine.ravel())
             gmsh.model.geo.addSurfaceLoop([piece + 1], piece + 1)
-        for piece in range(len(around)):
+        for piece in set(order).difference(hollow):
             loops = np.append(piece, np.flatnonzero(around == piece)) + 1
             gmsh.model.geo.addVolume(loops.tolist(), piece + 1)
         gmsh.model.geo.synchronize()
         gmsh.model.mesh.generate(3)
-        return tetrahedra(gmsh, [[piece + 1] for piece in order])
+        return tetrahedra(gmsh, [[piece + 1] for piece in order if piece not in hollow])
