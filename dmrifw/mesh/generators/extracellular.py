@@ -17,6 +17,12 @@ from dmrifw.mesh.implicit import fill_implicit
 from dmrifw.mesh.surfaces import TriangleSurface, exterior_surface, fill, together
 from dmrifw.typing import FloatArray
 
+_LATTICE_PER_EDGE = 1.4
+"""Lattice spacing per edge: the triangles that a surface cuts out of a lattice are smaller than its cubes."""
+
+_LATTICE_PER_GAP = 1.5
+"""Largest spacing, so that edges of the hull, which the lattice rounds off, stay clear of the wall."""
+
 _AT_ONCE = 10_000_000
 """Numbers in the largest table of distances from planes."""
 
@@ -94,7 +100,8 @@ def _box(points: FloatArray, gap: float, h: float) -> TriangleSurface:
 def _hull(points: FloatArray, gap: float, h: float) -> TriangleSurface:
     """Where the largest distance from the planes of the convex hull of points is the gap."""
     low, high = points.min(axis=0) - gap, points.max(axis=0) + gap
-    affordable_volume(float(np.prod(high - low)), h)
+    lattice = min(_LATTICE_PER_EDGE * h, _LATTICE_PER_GAP * gap)
+    affordable_volume(float(np.prod(high - low)), lattice)
     planes = np.unique(ConvexHull(points).equations.round(12), axis=0)  # a flat side has one for each of its triangles
     step = max(1, _AT_ONCE // len(planes))
 
@@ -102,4 +109,4 @@ def _hull(points: FloatArray, gap: float, h: float) -> TriangleSurface:
         parts = (places[start : start + step] for start in range(0, len(places), step))
         return np.concatenate([(part @ planes[:, :3].T + planes[:, 3]).max(axis=1) for part in parts]) - gap
 
-    return exterior_surface(fill_implicit(distance, low, high, h))[0]
+    return exterior_surface(fill_implicit(distance, low, high, lattice))[0]
