@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
+from dmrifw.cli.fields import Distance, Length, Lengths, OneOrMore, Point, Section, Vector
 from dmrifw.errors import InputError
-from dmrifw.mesh import Grid, bcc_grid, generators, shape_barrier
+from dmrifw.mesh import Cylinder, Extracellular, Grid, Shape, Sphere, Torus, bcc_grid, generators, shape_barrier
 from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
-from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus
 from dmrifw.typing import BoolArray
 
 
@@ -26,11 +25,13 @@ class Substrate:
         grid: The grid.
         barrier: (F,) True on the faces that are walls; None where nothing says which.
         ambient: Whether every face may be a wall, as on the grid of an inversion; otherwise those in `barrier` alone.
+        mend: What can be done about a permeability where there is no wall.
     """
 
     grid: Grid
     barrier: BoolArray | None = None
     ambient: bool = False
+    mend: str = "remove it"
 
     @property
     def interfaces(self) -> BoolArray | None:
@@ -103,12 +104,16 @@ class GridGeometry(Section):
 
 
 class FileGeometry(Section):
-    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron."""
+    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron.
+
+    `ambient` says whether every face may be a wall; only an inversion takes that for granted.
+    """
 
     kind: Literal["file"]
     path: str
     h: Length | None = None
     barrier: Barriers = Field(default=[])
+    ambient: bool | None = None
 
     def build(self, folder: Path) -> Substrate:
         """The substrate of `path`, relative to `folder`. Collective.
@@ -120,10 +125,37 @@ class FileGeometry(Section):
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
         grid = read_grid(file, self.h)
-        shapes = _walls(grid, self.barrier)
-        if grid.compartment_count == 1:
-            return Substrate(grid, shapes, ambient=True)
-        return Substrate(grid, grid.is_interface if shapes is None else grid.is_interface | shapes)
+        walls = _walls(grid, self.barrier)
+        if walls is None or grid.compartment_count > 1:
+            walls = grid.is_interface if walls is None else grid.is_interface | walls
+        if self.ambient:
+            return Substrate(grid, walls if walls.any() else None, ambient=True)
+        return Substrate(
+            grid, walls, mend="give barrier, or ambient = true under [geometry] to let every face be a wall"
+        )
+
+
+class ExtracellularSpace(Section):
+    """`extracellular`: the space around a cell, the last compartment."""
+
+    kind: Literal["box", "hull"] = "box"
+    gap: Length = 1.0
+
+    def build(self) -> Extracellular:
+        """What the generators take. Local."""
+        return Extracellular(self.kind, self.gap)
+
+
+class CellGeometry(Section):
+    """What the substrates of a single cell have in common."""
+
+    extracellular: ExtracellularSpace | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the generator takes."""
+        space = {"extracellular": None if self.extracellular is None else self.extracellular.build()}
+        return self.model_dump(exclude={"kind", "extracellular"}) | space
 
 
 class LayersGeometry(Section):
@@ -140,7 +172,7 @@ class LayersGeometry(Section):
         return _compartments(generators.layers(self.widths, self.transverse, self.h, self.transverse_h))
 
 
-class SpheresGeometry(Section):
+class SpheresGeometry(CellGeometry):
     """Concentric spheres; compartments inside out."""
 
     kind: Literal["spheres"]
@@ -149,10 +181,10 @@ class SpheresGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.spheres(self.radii, self.h))
+        return _compartments(generators.spheres(**self.arguments))
 
 
-class CylindersGeometry(Section):
+class CylindersGeometry(CellGeometry):
     """Concentric cylinders around z; compartments inside out."""
 
     kind: Literal["cylinders"]
@@ -163,7 +195,63 @@ class CylindersGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.cylinders(self.radii, self.length, self.h, self.axial_h))
+        return _compartments(generators.cylinders(**self.arguments))
+
+
+class AxonGeometry(CellGeometry):
+    """A tube along z with concentric walls, which undulates, swells into beads, and bends."""
+
+    kind: Literal["axon"]
+    radii: Lengths
+    length: Length = generators.DEFAULT_LENGTH
+    amplitude: Distance = 0.0
+    wavelength: Length | None = None
+    beading: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bead_spacing: Length | None = None
+    bend: float = 0.0
+    h: Length = generators.DEFAULT_AXON_H
+    axial_h: Length | None = None
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.axon(**self.arguments))
+
+
+class EllipsoidGeometry(CellGeometry):
+    """An ellipsoid along the axes."""
+
+    kind: Literal["ellipsoid"]
+    semi_axes: Lengths
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.ellipsoid(**self.arguments))
+
+
+class TorusGeometry(CellGeometry):
+    """A torus around z."""
+
+    kind: Literal["torus"]
+    major: Length
+    minor: Length
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return _compartments(generators.torus(**self.arguments))
+
+
+class BoxGeometry(Section):
+    """A box without walls."""
+
+    kind: Literal["box"]
+    size: Lengths
+    h: Length = generators.DEFAULT_TRANSVERSE_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Local."""
+        return _compartments(generators.box(self.size, self.h))
 
 
 class PackedCylindersGeometry(Section):
@@ -210,6 +298,10 @@ Geometry = Annotated[
     | LayersGeometry
     | SpheresGeometry
     | CylindersGeometry
+    | AxonGeometry
+    | EllipsoidGeometry
+    | TorusGeometry
+    | BoxGeometry
     | PackedCylindersGeometry
     | PackedSpheresGeometry,
     Field(discriminator="kind"),

@@ -9,10 +9,9 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from dmrifw.mesh.gmsh_session import Arrays, session, tetrahedra
-from dmrifw.typing import BoolArray, FloatArray, IntArray
+from dmrifw.typing import FloatArray, IntArray
 
 _EDGES = np.array([[0, 1], [1, 2], [2, 0]])
 
@@ -81,41 +80,6 @@ class TriangleSurface:
         triple = np.einsum("ij,ij->i", np.cross(a, b), c)
         angle = 2 * np.arctan2(triple, la * lb * lc + dot[0] * lc + dot[1] * la + dot[2] * lb)
         return bool(abs(angle.sum()) > 2 * np.pi)
-
-    def crossings(self) -> IntArray:
-        """(n, 2) pairs of triangles that cut through each other. Local.
-
-        An edge of one crosses the inside of the other; triangles that overlap in one plane are not found.
-        """
-        first, second = self._near_pairs()
-        cut = np.zeros(len(first), dtype=bool)
-        for one, other in ((first, second), (second, first)):
-            for edge in _EDGES:
-                ends = self.triangles[one][:, edge]
-                apart = ~(ends[:, :, None] == self.triangles[other][:, None, :]).any(axis=(1, 2))
-                cut[apart] |= self._pierces(ends[apart], self.triangles[other[apart]])
-        return np.column_stack([first[cut], second[cut]])
-
-    def _near_pairs(self) -> tuple[IntArray, IntArray]:
-        """Pairs of triangles whose bounding boxes overlap."""
-        corners = self.points[self.triangles]
-        low, high = corners.min(axis=1), corners.max(axis=1)
-        reach = np.linalg.norm(high - low, axis=1) / 2
-        pairs = cKDTree((low + high) / 2).query_pairs(2 * reach.max() * (1 + 1e-9), output_type="ndarray")
-        first, second = pairs[:, 0], pairs[:, 1]
-        meet = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
-        return first[meet], second[meet]
-
-    def _pierces(self, ends: IntArray, triangles: IntArray) -> BoolArray:
-        p, q = np.moveaxis(self.points[ends], 1, 0)
-        a, b, c = np.moveaxis(self.points[triangles], 1, 0)
-        across = _orientation(a, b, c, p) * _orientation(a, b, c, q) < 0
-        turns = [_orientation(p, q, u, v) for u, v in ((a, b), (b, c), (c, a))]
-        return across & ((np.stack(turns) > 0).all(axis=0) | (np.stack(turns) < 0).all(axis=0))
-
-
-def _orientation(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> FloatArray:
-    return np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a)
 
 
 def exterior_surface(mesh: Arrays) -> tuple[TriangleSurface, IntArray]:

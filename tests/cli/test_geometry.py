@@ -209,7 +209,9 @@ class TestCompartments:
     @pytest.mark.parametrize("value", ["0.1", "[0.1]"])
     def test_permeability_without_an_interface_is_refused(self, value: str, tmp_path: Path) -> None:
         text = f'[geometry]\nkind = "spheres"\nradii = [3]\nh = 1\n[tissue]\npermeability = {value}\n'
-        with pytest.raises(InputError, match=r"tissue\.permeability: there is no interface in this geometry; remove"):
+        with pytest.raises(
+            InputError, match=r"tissue\.permeability: the mesh has one compartment and no wall in it; remove it"
+        ):
             case(text, tmp_path)
 
     def test_a_permeability_too_many_is_refused(self, tmp_path: Path) -> None:

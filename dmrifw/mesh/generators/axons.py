@@ -165,7 +165,8 @@ def _refuse_overlap(course: Course, radius: float) -> None:
     # Curvatures of less than 1/radius part points that lie half a circle or more apart, unless the line comes back.
     back = (distance < both) & (np.abs(places[first] - places[second]) > np.pi / 2 * both)
     if back.any():
-        raise InputError(f"the axon touches itself near {at.line[first[back][0]].round(2).tolist()} um", mend, key="radii")
+        x, _, z = at.line[first[back][0]]
+        raise InputError(f"the axon touches itself near x = {x:.3g}, z = {z:.3g} um", mend, key="radii")
 
 
 def _mesh(radii: FloatArray, course: Course, h: float, step: float) -> Arrays:

@@ -49,9 +49,7 @@ def gamma_radii(count: int, mean: float, spread: float, seed: int) -> FloatArray
     return np.sort(rng.gamma((mean / spread) ** 2, spread**2 / mean, int(count)))[::-1].copy()
 
 
-def radii_to_pack(
-    count: int, mean_radius: float, spread: float, fraction: float, gap: float, seed: int
-) -> FloatArray:
+def radii_to_pack(count: int, mean_radius: float, spread: float, fraction: float, gap: float, seed: int) -> FloatArray:
     """The radii of `gamma_radii`, once all that a packing is told has been checked.
 
     Raises:

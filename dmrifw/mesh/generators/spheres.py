@@ -17,6 +17,7 @@ from dmrifw.typing import ArrayLike, FloatArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+
 def spheres(
     radii: ArrayLike,
     h: float = DEFAULT_H,

@@ -1,4 +1,4 @@
-"""Exact volumes: moving the vertices of a discretized ball, disc or tube outwards, so that it holds what the round does.
+"""Exact volumes: moving vertices of a discrete ball, disc or tube outwards, so that it holds what the round one does.
 
 A polyhedron inscribed in a sphere of radius r holds less than the ball, by a relative (h/r)^2 or so. Restricted
 diffusion follows the size of the pore, so that deficit is the largest error of the geometry. Scaling each wall about
