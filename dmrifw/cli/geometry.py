@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -151,11 +152,11 @@ class CellGeometry(Section):
 
     extracellular: ExtracellularSpace | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """What the generator takes."""
-        space = {"extracellular": None if self.extracellular is None else self.extracellular.build()}
-        return self.model_dump(exclude={"kind", "extracellular"}) | space
+    def substrate(self, generate: Callable[..., Grid]) -> Substrate:
+        """What a generator makes of these keys. Collective."""
+        space = None if self.extracellular is None else self.extracellular.build()
+        grid = generate(**self.model_dump(exclude={"kind", "extracellular"}), extracellular=space)
+        return Substrate(grid, grid.is_interface, mend="remove it, or add extracellular under [geometry]")
 
 
 class LayersGeometry(Section):
@@ -181,7 +182,7 @@ class SpheresGeometry(CellGeometry):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.spheres(**self.arguments))
+        return self.substrate(generators.spheres)
 
 
 class CylindersGeometry(CellGeometry):
@@ -195,7 +196,7 @@ class CylindersGeometry(CellGeometry):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.cylinders(**self.arguments))
+        return self.substrate(generators.cylinders)
 
 
 class AxonGeometry(CellGeometry):
@@ -214,7 +215,7 @@ class AxonGeometry(CellGeometry):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.axon(**self.arguments))
+        return self.substrate(generators.axon)
 
 
 class EllipsoidGeometry(CellGeometry):
@@ -226,7 +227,7 @@ class EllipsoidGeometry(CellGeometry):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.ellipsoid(**self.arguments))
+        return self.substrate(generators.ellipsoid)
 
 
 class TorusGeometry(CellGeometry):
@@ -239,7 +240,7 @@ class TorusGeometry(CellGeometry):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.torus(**self.arguments))
+        return self.substrate(generators.torus)
 
 
 class BoxGeometry(Section):
