@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Distance, Length, Lengths, OneOrMore, Point, Section, Vector
+from dmrifw.cli.barriers import Barriers, walls_of
+from dmrifw.cli.fields import Distance, Length, Lengths, Section
 from dmrifw.errors import InputError
-from dmrifw.mesh import Cylinder, Extracellular, Grid, Shape, Sphere, Torus, bcc_grid, generators, shape_barrier
+from dmrifw.mesh import Extracellular, Grid, bcc_grid, generators
 from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
 from dmrifw.typing import BoolArray
@@ -42,50 +43,6 @@ class Substrate:
         return np.zeros(len(self.grid.faces), dtype=bool) if self.barrier is None else self.barrier
 
 
-class SphereBarrier(Section):
-    """The wall of a ball."""
-
-    shape: Literal["sphere"]
-    radius: Length
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Sphere(self.radius, self.centre)
-
-
-class CylinderBarrier(Section):
-    """The wall of a cylinder."""
-
-    shape: Literal["cylinder"]
-    radius: Length
-    axis: Vector = (0.0, 0.0, 1.0)
-    length: Length | None = None
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Cylinder(self.radius, self.axis, self.length, self.centre)
-
-
-class TorusBarrier(Section):
-    """The wall of a torus."""
-
-    shape: Literal["torus"]
-    major: Length
-    minor: Length
-    axis: Vector = (0.0, 0.0, 1.0)
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Torus(self.major, self.minor, self.axis, self.centre)
-
-
-Barrier = Annotated[SphereBarrier | CylinderBarrier | TorusBarrier, Field(discriminator="shape")]
-Barriers = Annotated[list[Barrier], OneOrMore]
-
-
 class GridGeometry(Section):
     """An ambient grid, the truncated BCC lattice, with the walls of shapes in it."""
 
@@ -101,7 +58,7 @@ class GridGeometry(Section):
             InputError: The grid is too coarse, or a shape holds none of its cells.
         """
         grid = bcc_grid(self.cells, self.size)
-        return Substrate(grid, _walls(grid, self.barrier), ambient=True)
+        return Substrate(grid, walls_of(grid, self.barrier), ambient=True)
 
 
 class FileGeometry(Section):
@@ -126,7 +83,7 @@ class FileGeometry(Section):
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
         grid = read_grid(file, self.h)
-        walls = _walls(grid, self.barrier)
+        walls = walls_of(grid, self.barrier)
         if walls is None or grid.compartment_count > 1:
             walls = grid.is_interface if walls is None else grid.is_interface | walls
         if self.ambient:
@@ -311,10 +268,3 @@ Geometry = Annotated[
 
 def _compartments(grid: Grid) -> Substrate:
     return Substrate(grid, grid.is_interface)
-
-
-def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
-    """(F,) walls of all shapes, each with its own wall, so that two that touch have one between them."""
-    if not barriers:
-        return None
-    return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])

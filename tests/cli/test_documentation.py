@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from dmrifw.cli.app import run
+from dmrifw.cli.barriers import CylinderBarrier, SphereBarrier, TorusBarrier
 from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Tissue
 from dmrifw.cli.fields import Section
 from dmrifw.cli.geometry import (
     AxonGeometry,
     BoxGeometry,
-    CylinderBarrier,
     CylindersGeometry,
     EllipsoidGeometry,
     ExtracellularSpace,
@@ -21,9 +21,7 @@ from dmrifw.cli.geometry import (
     LayersGeometry,
     PackedCylindersGeometry,
     PackedSpheresGeometry,
-    SphereBarrier,
     SpheresGeometry,
-    TorusBarrier,
     TorusGeometry,
 )
 from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
