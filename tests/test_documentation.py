@@ -21,7 +21,9 @@ from dmrifw import plugins
 from dmrifw.cli.app import app, run
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("meshes/*.md")]
+)
 README = (ROOT / "README.md").read_text()
 
 
@@ -54,6 +56,11 @@ def test_every_demo_runs_and_its_assertions_hold(demo: Path) -> None:
 
 def test_the_example_of_the_readme_is_the_one_that_runs() -> None:
     assert blocks(README, "python") == [(ROOT / "docs/demos/first_signal.py").read_text()]
+
+
+def test_the_example_of_the_geometry_page_runs() -> None:
+    (example,) = blocks((ROOT / "docs/geometry.md").read_text(), "python")
+    exec(compile(example, "geometry.md", "exec"), {})
 
 
 def test_the_config_of_the_readme_is_good_for_an_inversion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

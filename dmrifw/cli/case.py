@@ -149,8 +149,8 @@ def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None
     """The permeability of every face.
 
     `tissue.permeability` belongs to all faces of an ambient grid (one number, or one for each face), and otherwise to
-    the interfaces between compartments (one number, or one for each interface); all other faces are then open.
-    Without it, walls have `barrier_permeability` and other faces `open_permeability`.
+    the walls (one number, or one for each interface between compartments). Without it, or where it leaves them out,
+    walls have `barrier_permeability` and other faces `open_permeability`.
 
     Args:
         tissue: The `[tissue]` table.
@@ -160,29 +160,35 @@ def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None
         (F,) um/ms; None where nothing says which faces are walls.
 
     Raises:
-        InputError: A list has the wrong length, or there is no interface.
+        InputError: A list has the wrong length, or there is no wall.
 
     Local.
     """
     count = len(substrate.grid.faces)
-    if tissue.permeability is None:
-        if substrate.barrier is None:
-            return None
-        return np.where(substrate.barrier, tissue.barrier_permeability, tissue.open_permeability)
-    values = np.asarray(tissue.permeability, dtype=np.float64)
-    if substrate.ambient:
+    walls = substrate.barrier
+    if not substrate.ambient and (walls is None or not walls.any()):
+        _refuse_without_walls(tissue, substrate.mend)
+    values = None if tissue.permeability is None else np.asarray(tissue.permeability, dtype=np.float64)
+    if substrate.ambient and values is not None:
         _check_length(values, count, "faces of the grid")
         return np.broadcast_to(values, (count,)).copy()
-    interfaces = substrate.grid.interface_count
-    if interfaces == 0 and values.size:
-        raise InputError(
-            "there is no interface in this geometry",
-            "remove it: one compartment has no walls inside",
-            key="permeability",
-        )
-    _check_length(values, interfaces, "interfaces between compartments")
-    per_interface = np.append(np.broadcast_to(values, (interfaces,)), tissue.open_permeability)
-    return per_interface[substrate.grid.interface_of_face]  # -1, "no interface", reads the appended entry
+    if walls is None:
+        return None
+    permeability = np.where(walls, tissue.barrier_permeability, tissue.open_permeability)
+    if values is not None and values.ndim:
+        _check_length(values, substrate.grid.interface_count, "interfaces between compartments")
+        interface = substrate.grid.interface_of_face
+        permeability[interface >= 0] = values[interface[interface >= 0]]
+    elif values is not None:
+        permeability[walls] = values
+    return permeability
+
+
+def _refuse_without_walls(tissue: Tissue, mend: str) -> None:
+    """A permeability that would have no effect is a mistake; an empty list of them is none."""
+    for key in ("permeability", "barrier_permeability"):
+        if key in tissue.model_fields_set and getattr(tissue, key) not in (None, []):
+            raise InputError("the mesh has one compartment and no wall in it", mend, key=key)
 
 
 def mean_diffusivity(tissue: Tissue) -> float:
@@ -230,7 +236,7 @@ def _check_per_compartment(tissue: Tissue, count: int) -> None:
 def _check_length(values: FloatArray, count: int, of_what: str) -> None:
     if values.ndim and len(values) != count:
         told = f"{len(values)} values for {count} {of_what}"
-        raise InputError(told, f"give one number, or {count}", key="permeability")
+        raise InputError(told, f"give one number, or {count}" if count else "give one number", key="permeability")
 
 
 def _array(value: Any) -> Any:

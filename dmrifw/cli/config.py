@@ -22,7 +22,7 @@ from dmrifw.cli.fields import (
     Time,
     nearest,
 )
-from dmrifw.cli.geometry import Geometry
+from dmrifw.cli.geometry import FileGeometry, Geometry
 from dmrifw.errors import InputError
 from dmrifw.sequences import parameters
 
@@ -157,6 +157,13 @@ class Config(Section):
 
     _path: Path = PrivateAttr()
     _text: str = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _any_face_may_be_found(self) -> Config:
+        """An inversion asks which faces of a mesh are walls, unless the config says that it is told."""
+        if self.inversion is None or not isinstance(self.geometry, FileGeometry) or self.geometry.ambient is not None:
+            return self
+        return self.model_copy(update={"geometry": self.geometry.model_copy(update={"ambient": True})})
 
     @property
     def path(self) -> Path:

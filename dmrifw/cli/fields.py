@@ -160,6 +160,7 @@ def _as_list(value: Any) -> Any:
 _positive_diffusivity = _checker("diffusivity", zero=False, infinite=False)
 
 Length: TypeAlias = Annotated[float, BeforeValidator(_checker("length", zero=False, infinite=False))]
+Distance: TypeAlias = Annotated[float, BeforeValidator(_checker("length", zero=True, infinite=False))]
 Lengths: TypeAlias = Annotated[list[float], PlainValidator(_list_of(_checker("length", zero=False, infinite=False)))]
 Time: TypeAlias = Annotated[float, BeforeValidator(_checker("time", zero=False, infinite=False))]
 Permeability: TypeAlias = Annotated[float, BeforeValidator(_checker("permeability", zero=True, infinite=False))]

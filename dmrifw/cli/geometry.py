@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
+from dmrifw.cli.barriers import Barriers, walls_of
+from dmrifw.cli.fields import Distance, Length, Lengths, Section
 from dmrifw.errors import InputError
-from dmrifw.mesh import Grid, bcc_grid, generators, shape_barrier
+from dmrifw.mesh import Extracellular, Grid, bcc_grid, generators
 from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
-from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus
 from dmrifw.typing import BoolArray
 
 
@@ -26,11 +27,13 @@ class Substrate:
         grid: The grid.
         barrier: (F,) True on the faces that are walls; None where nothing says which.
         ambient: Whether every face may be a wall, as on the grid of an inversion; otherwise those in `barrier` alone.
+        mend: What can be done about a permeability where there is no wall.
     """
 
     grid: Grid
     barrier: BoolArray | None = None
     ambient: bool = False
+    mend: str = "remove it"
 
     @property
     def interfaces(self) -> BoolArray | None:
@@ -38,50 +41,6 @@ class Substrate:
         if self.ambient:
             return None
         return np.zeros(len(self.grid.faces), dtype=bool) if self.barrier is None else self.barrier
-
-
-class SphereBarrier(Section):
-    """The wall of a ball."""
-
-    shape: Literal["sphere"]
-    radius: Length
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Sphere(self.radius, self.centre)
-
-
-class CylinderBarrier(Section):
-    """The wall of a cylinder."""
-
-    shape: Literal["cylinder"]
-    radius: Length
-    axis: Vector = (0.0, 0.0, 1.0)
-    length: Length | None = None
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Cylinder(self.radius, self.axis, self.length, self.centre)
-
-
-class TorusBarrier(Section):
-    """The wall of a torus."""
-
-    shape: Literal["torus"]
-    major: Length
-    minor: Length
-    axis: Vector = (0.0, 0.0, 1.0)
-    centre: Point = (0.0, 0.0, 0.0)
-
-    def build(self) -> Shape:
-        """The solid. Local."""
-        return Torus(self.major, self.minor, self.axis, self.centre)
-
-
-Barrier = Annotated[SphereBarrier | CylinderBarrier | TorusBarrier, Field(discriminator="shape")]
-Barriers = Annotated[list[Barrier], OneOrMore]
 
 
 class GridGeometry(Section):
@@ -99,16 +58,20 @@ class GridGeometry(Section):
             InputError: The grid is too coarse, or a shape holds none of its cells.
         """
         grid = bcc_grid(self.cells, self.size)
-        return Substrate(grid, _walls(grid, self.barrier), ambient=True)
+        return Substrate(grid, walls_of(grid, self.barrier), ambient=True)
 
 
 class FileGeometry(Section):
-    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron."""
+    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron.
+
+    `ambient` says whether every face may be a wall; only an inversion takes that for granted.
+    """
 
     kind: Literal["file"]
     path: str
     h: Length | None = None
     barrier: Barriers = Field(default=[])
+    ambient: bool | None = None
 
     def build(self, folder: Path) -> Substrate:
         """The substrate of `path`, relative to `folder`. Collective.
@@ -120,10 +83,37 @@ class FileGeometry(Section):
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
         grid = read_grid(file, self.h)
-        shapes = _walls(grid, self.barrier)
-        if grid.compartment_count == 1:
-            return Substrate(grid, shapes, ambient=True)
-        return Substrate(grid, grid.is_interface if shapes is None else grid.is_interface | shapes)
+        walls = walls_of(grid, self.barrier)
+        if walls is None or grid.compartment_count > 1:
+            walls = grid.is_interface if walls is None else grid.is_interface | walls
+        if self.ambient:
+            return Substrate(grid, walls if walls.any() else None, ambient=True)
+        return Substrate(
+            grid, walls, mend="give barrier, or ambient = true under [geometry] to let every face be a wall"
+        )
+
+
+class ExtracellularSpace(Section):
+    """`extracellular`: the space around a cell, the last compartment."""
+
+    kind: Literal["box", "hull"] = "box"
+    gap: Length = 1.0
+
+    def build(self) -> Extracellular:
+        """What the generators take. Local."""
+        return Extracellular(self.kind, self.gap)
+
+
+class CellGeometry(Section):
+    """What the substrates of a single cell have in common."""
+
+    extracellular: ExtracellularSpace | None = None
+
+    def substrate(self, generate: Callable[..., Grid]) -> Substrate:
+        """What a generator makes of these keys. Collective."""
+        space = None if self.extracellular is None else self.extracellular.build()
+        grid = generate(**self.model_dump(exclude={"kind", "extracellular"}), extracellular=space)
+        return Substrate(grid, grid.is_interface, mend="remove it, or add extracellular under [geometry]")
 
 
 class LayersGeometry(Section):
@@ -140,7 +130,7 @@ class LayersGeometry(Section):
         return _compartments(generators.layers(self.widths, self.transverse, self.h, self.transverse_h))
 
 
-class SpheresGeometry(Section):
+class SpheresGeometry(CellGeometry):
     """Concentric spheres; compartments inside out."""
 
     kind: Literal["spheres"]
@@ -149,10 +139,10 @@ class SpheresGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.spheres(self.radii, self.h))
+        return self.substrate(generators.spheres)
 
 
-class CylindersGeometry(Section):
+class CylindersGeometry(CellGeometry):
     """Concentric cylinders around z; compartments inside out."""
 
     kind: Literal["cylinders"]
@@ -163,7 +153,63 @@ class CylindersGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.cylinders(self.radii, self.length, self.h, self.axial_h))
+        return self.substrate(generators.cylinders)
+
+
+class AxonGeometry(CellGeometry):
+    """A tube along z with concentric walls, which undulates, swells into beads, and bends."""
+
+    kind: Literal["axon"]
+    radii: Lengths
+    length: Length = generators.DEFAULT_LENGTH
+    amplitude: Distance = 0.0
+    wavelength: Length | None = None
+    beading: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    bead_spacing: Length | None = None
+    bend: float = 0.0
+    h: Length = generators.DEFAULT_AXON_H
+    axial_h: Length | None = None
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return self.substrate(generators.axon)
+
+
+class EllipsoidGeometry(CellGeometry):
+    """An ellipsoid along the axes."""
+
+    kind: Literal["ellipsoid"]
+    semi_axes: Lengths
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return self.substrate(generators.ellipsoid)
+
+
+class TorusGeometry(CellGeometry):
+    """A torus around z."""
+
+    kind: Literal["torus"]
+    major: Length
+    minor: Length
+    h: Length = generators.DEFAULT_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective."""
+        return self.substrate(generators.torus)
+
+
+class BoxGeometry(Section):
+    """A box without walls."""
+
+    kind: Literal["box"]
+    size: Lengths
+    h: Length = generators.DEFAULT_TRANSVERSE_H
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Local."""
+        return _compartments(generators.box(self.size, self.h))
 
 
 class PackedCylindersGeometry(Section):
@@ -210,6 +256,10 @@ Geometry = Annotated[
     | LayersGeometry
     | SpheresGeometry
     | CylindersGeometry
+    | AxonGeometry
+    | EllipsoidGeometry
+    | TorusGeometry
+    | BoxGeometry
     | PackedCylindersGeometry
     | PackedSpheresGeometry,
     Field(discriminator="kind"),
@@ -218,10 +268,3 @@ Geometry = Annotated[
 
 def _compartments(grid: Grid) -> Substrate:
     return Substrate(grid, grid.is_interface)
-
-
-def _walls(grid: Grid, barriers: list[Any]) -> BoolArray | None:
-    """(F,) walls of all shapes, each with its own wall, so that two that touch have one between them."""
-    if not barriers:
-        return None
-    return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])

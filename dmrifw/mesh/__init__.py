@@ -1,8 +1,46 @@
-"""Where magnetization lives: ambient grids, shapes on them, and the numbering that a caller sees."""
+"""Where magnetization lives: substrates, ambient grids and shapes on them, files, and the numbering a caller sees."""
 
 from dmrifw.mesh import generators
+from dmrifw.mesh.files import read_grid, write_grid
+from dmrifw.mesh.generators import (
+    Extracellular,
+    axon,
+    box,
+    cylinders,
+    ellipsoid,
+    layers,
+    packed_cylinders,
+    packed_spheres,
+    spheres,
+    torus,
+)
 from dmrifw.mesh.grid import Grid, from_arrays
 from dmrifw.mesh.lattice import bcc_grid
-from dmrifw.mesh.shapes import cells_inside, shape_barrier
+from dmrifw.mesh.periodic import matching_faces
+from dmrifw.mesh.shapes import Cylinder, Shape, Sphere, Torus, cells_inside, shape_barrier
 
-__all__ = ["Grid", "bcc_grid", "cells_inside", "from_arrays", "generators", "shape_barrier"]
+__all__ = [
+    "Cylinder",
+    "Extracellular",
+    "Grid",
+    "Shape",
+    "Sphere",
+    "Torus",
+    "axon",
+    "bcc_grid",
+    "box",
+    "cells_inside",
+    "cylinders",
+    "ellipsoid",
+    "from_arrays",
+    "generators",
+    "layers",
+    "matching_faces",
+    "packed_cylinders",
+    "packed_spheres",
+    "read_grid",
+    "shape_barrier",
+    "spheres",
+    "torus",
+    "write_grid",
+]

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from scipy.spatial import cKDTree
 
 from dmrifw.errors import InputError
+from dmrifw.mesh.crossings import crossings
 from dmrifw.mesh.gmsh_session import Arrays, oriented
 from dmrifw.mesh.grid import CELL_FACES, checked_indices, checked_points, signed_volumes
 from dmrifw.mesh.surfaces import TriangleSurface
@@ -71,10 +72,10 @@ def examine_surface(surface: TriangleSurface) -> list[Finding]:
             triangle = joined.triangles[joined.pieces == piece][0]
             where = f"piece {piece}, {_place(joined.points, triangle, 'triangle')}"
             findings.append(Finding("fault", "inverted normals: they point inwards", where, _FIX, safe=True))
-    pairs = joined.crossings()
+    pairs = crossings(joined.points, joined.triangles)
     if len(pairs):
         where = f"triangles {pairs[0, 0]} and {pairs[0, 1]}, {_place(joined.points, joined.triangles[pairs[0, 0]], '')}"
-        told = f"self-intersection: {len(pairs)} pairs of triangles cut each other"
+        told = f"self-intersection: {len(pairs)} pairs of triangles cut, touch or overlap each other"
         findings.append(Finding("fault", told, where, "separate or unite the parts that overlap, or remesh"))
     return findings
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from dmrifw.mesh.gmsh_session import Arrays, session, tetrahedra
-from dmrifw.typing import BoolArray, FloatArray, IntArray
+from dmrifw.typing import FloatArray, IntArray
 
 _EDGES = np.array([[0, 1], [1, 2], [2, 0]])
+
+_OUTWARD = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])
+"""Local vertices of the faces of a right-handed tetrahedron, anticlockwise seen from outside."""
+
+
+_HXT = 10
+"""The mesher of gmsh that leaves the fewest slivers between given triangles."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,40 +81,22 @@ class TriangleSurface:
         angle = 2 * np.arctan2(triple, la * lb * lc + dot[0] * lc + dot[1] * la + dot[2] * lb)
         return bool(abs(angle.sum()) > 2 * np.pi)
 
-    def crossings(self) -> IntArray:
-        """(n, 2) pairs of triangles that cut through each other. Local.
 
-        An edge of one crosses the inside of the other; triangles that overlap in one plane are not found.
-        """
-        first, second = self._near_pairs()
-        cut = np.zeros(len(first), dtype=bool)
-        for one, other in ((first, second), (second, first)):
-            for edge in _EDGES:
-                ends = self.triangles[one][:, edge]
-                apart = ~(ends[:, :, None] == self.triangles[other][:, None, :]).any(axis=(1, 2))
-                cut[apart] |= self._pierces(ends[apart], self.triangles[other[apart]])
-        return np.column_stack([first[cut], second[cut]])
+def exterior_surface(mesh: Arrays) -> tuple[TriangleSurface, IntArray]:
+    """The faces of tetrahedra (E, 4) that have one of them only, and which of the mesh's points are theirs, ascending.
 
-    def _near_pairs(self) -> tuple[IntArray, IntArray]:
-        """Pairs of triangles whose bounding boxes overlap."""
-        corners = self.points[self.triangles]
-        low, high = corners.min(axis=1), corners.max(axis=1)
-        reach = np.linalg.norm(high - low, axis=1) / 2
-        pairs = cKDTree((low + high) / 2).query_pairs(2 * reach.max() * (1 + 1e-9), output_type="ndarray")
-        first, second = pairs[:, 0], pairs[:, 1]
-        meet = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
-        return first[meet], second[meet]
-
-    def _pierces(self, ends: IntArray, triangles: IntArray) -> BoolArray:
-        p, q = np.moveaxis(self.points[ends], 1, 0)
-        a, b, c = np.moveaxis(self.points[triangles], 1, 0)
-        across = _orientation(a, b, c, p) * _orientation(a, b, c, q) < 0
-        turns = [_orientation(p, q, u, v) for u, v in ((a, b), (b, c), (c, a))]
-        return across & ((np.stack(turns) > 0).all(axis=0) | (np.stack(turns) < 0).all(axis=0))
+    Local.
+    """
+    faces = mesh.cells[:, _OUTWARD].reshape(-1, 3)
+    _, first, counts = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
+    used, triangles = np.unique(faces[np.sort(first[counts == 1])], return_inverse=True)
+    return TriangleSurface(mesh.points[used], triangles.reshape(-1, 3)), used
 
 
-def _orientation(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> FloatArray:
-    return np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a)
+def together(first: TriangleSurface, second: TriangleSurface) -> TriangleSurface:
+    """Two surfaces as one, the pieces of the first before those of the second. Local."""
+    triangles = np.concatenate([first.triangles, len(first.points) + second.triangles])
+    return TriangleSurface(np.concatenate([first.points, second.points]), triangles)
 
 
 def nesting(surface: TriangleSurface) -> tuple[IntArray, list[int]]:
@@ -153,12 +142,13 @@ def _subdivided(surface: TriangleSurface, h: float) -> TriangleSurface:
     )
 
 
-def fill(surface: TriangleSurface, h: float | None = None) -> Arrays:
+def fill(surface: TriangleSurface, h: float | None = None, hollow: Collection[int] = ()) -> Arrays:
     """Tetrahedra inside closed surfaces that lie in or beside each other; the triangles become the walls as they are.
 
     Args:
         surface: Sound: see `dmrifw.mesh.doctor`.
         h: Edge length, um: longer edges of the triangles are halved; by default the triangles decide.
+        hollow: Pieces whose inside stays empty, as far as no other piece fills it.
 
     Raises:
         InputError: Gmsh gives up.
@@ -170,6 +160,7 @@ def fill(surface: TriangleSurface, h: float | None = None) -> Arrays:
     around, order = nesting(surface)
     with session() as gmsh:
         gmsh.option.setNumber("Mesh.MeshSizeExtendFromBoundary", 1)
+        gmsh.option.setNumber("Mesh.Algorithm3D", _HXT)
         if h is not None:
             gmsh.option.setNumber("Mesh.MeshSizeMax", h)
         for piece in range(len(around)):
@@ -179,9 +170,9 @@ def fill(surface: TriangleSurface, h: float | None = None) -> Arrays:
             gmsh.model.mesh.addNodes(2, piece + 1, used, surface.points[used - 1].ravel())
             gmsh.model.mesh.addElementsByType(piece + 1, 2, [], mine.ravel())
             gmsh.model.geo.addSurfaceLoop([piece + 1], piece + 1)
-        for piece in range(len(around)):
+        for piece in set(order).difference(hollow):
             loops = np.append(piece, np.flatnonzero(around == piece)) + 1
             gmsh.model.geo.addVolume(loops.tolist(), piece + 1)
         gmsh.model.geo.synchronize()
         gmsh.model.mesh.generate(3)
-        return tetrahedra(gmsh, [[piece + 1] for piece in order])
+        return tetrahedra(gmsh, [[piece + 1] for piece in order if piece not in hollow])

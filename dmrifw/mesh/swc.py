@@ -9,7 +9,7 @@ import numpy as np
 
 from dmrifw.errors import InputError
 from dmrifw.mesh.doctor import unit_finding
-from dmrifw.mesh.generators.checks import affordable
+from dmrifw.mesh.generators.checks import affordable_volume
 from dmrifw.mesh.gmsh_session import Arrays
 from dmrifw.mesh.implicit import fill_implicit, piece_count
 from dmrifw.typing import FloatArray, IntArray
@@ -112,7 +112,7 @@ def fill_neuron(neuron: Neuron, h: float | None = None) -> Arrays:
     h = _PER_RADIUS * float(neuron.radii.min()) if h is None else h
     low = (neuron.points - neuron.radii[:, None]).min(axis=0) - h
     high = (neuron.points + neuron.radii[:, None]).max(axis=0) + h
-    affordable(12 * float(np.prod((high - low) / h)))
+    affordable_volume(float(np.prod(high - low)), h)
     mesh = fill_implicit(lambda points: _distance(neuron, points, h), low, high, h)
     pieces, trees = piece_count(mesh.cells), int((neuron.parents < 0).sum())
     if pieces > trees:

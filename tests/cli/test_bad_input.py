@@ -17,6 +17,8 @@ from dmrifw.cli.case import build_case
 from dmrifw.cli.config import validated
 from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid
+from dmrifw.mesh.files import write_surface
+from dmrifw.mesh.surfaces import TriangleSurface
 
 VALUES = [3, -1, 0, 1.5, nan, inf, True, "", "2 um", [], [1], [1, 2, 3], [[1]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]], {}]
 
@@ -233,6 +235,85 @@ class TestMeshFile:
     def test_that_is_not_a_mesh(self, suffix: str, tmp_path: Path, refused: Refusal) -> None:
         (tmp_path / f"mesh.{suffix}").write_text("no mesh at all")
         assert f"mesh.{suffix}: cannot be read as a mesh" in refused(self.TEXT.replace("npz", suffix))
+
+
+class TestSurfaceFile:
+    """Surfaces and neurons are refused by their own name, before anything is meshed."""
+
+    TETRAHEDRON = np.array([[1, 2, 3], [0, 3, 2], [0, 1, 3], [0, 2, 1]])
+    CORNERS = np.array([[0.0, 0, 0], [5, 0, 0], [0, 5, 0], [0, 0, 5]])
+
+    def refused_surface(self, triangles: np.ndarray, points: np.ndarray, folder: Path, refused: Refusal) -> str:
+        write_surface(folder / "cell.ply", TriangleSurface(points, triangles))
+        return refused('[geometry]\nkind = "file"\npath = "cell.ply"\n[protocol]\npreset = "spinverse"\n')
+
+    @pytest.mark.parametrize(
+        ("triangles", "fault"),
+        [
+            (TETRAHEDRON[1:], "holes: 3 edges have one triangle only"),
+            (TETRAHEDRON[:, ::-1], "inverted normals: they point inwards"),
+            (np.vstack([TETRAHEDRON[:1, ::-1], TETRAHEDRON[1:]]), "neighbouring triangles face opposite ways"),
+        ],
+        ids=["hole", "inverted", "one turned over"],
+    )
+    def test_with_triangles_at_fault(self, triangles: np.ndarray, fault: str, tmp_path: Path, refused: Refusal) -> None:
+        assert f"cell.ply: {fault}" in self.refused_surface(triangles, self.CORNERS, tmp_path, refused)
+
+    @pytest.mark.parametrize("step", [[1, 0, 0], [1, 1, 0], [0.5, 0.7, 0.9], [1, 1, -5]])
+    def test_that_overlaps_itself(self, step: list[float], tmp_path: Path, refused: Refusal) -> None:
+        """Two tetrahedra: with faces in one plane, cutting each other, or with a corner on the other's base."""
+        triangles = np.vstack([self.TETRAHEDRON, self.TETRAHEDRON + 4])
+        points = np.vstack([self.CORNERS, self.CORNERS + step])
+        line = self.refused_surface(triangles, points, tmp_path, refused)
+        assert "cell.ply: self-intersection" in line
+
+    def test_a_neuron_with_a_loop(self, tmp_path: Path, refused: Refusal) -> None:
+        (tmp_path / "cell.swc").write_text("1 1 0 0 0 1 3\n2 3 3 0 0 1 1\n3 3 6 0 0 1 2\n")
+        line = refused('[geometry]\nkind = "file"\npath = "cell.swc"\n[protocol]\npreset = "spinverse"\n')
+        assert "cell.swc: line 1: point 1 is its own ancestor: the parents form a loop" in line
+
+
+CELLS = {
+    "wave without length": ('kind = "axon"\nradii = [1]\namplitude = 1', "wavelength", "give both"),
+    "bead without spacing": ('kind = "axon"\nradii = [1]\nbeading = 0.2', "bead_spacing", "give both"),
+    "bead too deep": ('kind = "axon"\nradii = [1]\nbeading = 1\nbead_spacing = 3', "beading", "less than 1"),
+    "bend too sharp": ('kind = "axon"\nradii = [1]\nlength = 3\nbend = 180', "radii", "lower radii"),
+    "bend with a unit": ('kind = "axon"\nradii = [1]\nbend = "30 deg"', "bend", "give a number"),
+    "length in seconds": ('kind = "axon"\nradii = ["1 s"]', "radii", "wrong dimension"),
+    "negative amplitude": ('kind = "axon"\nradii = [1]\namplitude = -1', "amplitude", "at least 0"),
+    "two semi-axes": ('kind = "ellipsoid"\nsemi_axes = [1, 2]', "semi_axes", "give 3 lengths"),
+    "no hole": ('kind = "torus"\nmajor = 1\nminor = 2', "minor", "give less than major"),
+    "flat box": ('kind = "box"\nsize = [1, 2, 0]', "size", "positive"),
+    "box around a box": ('kind = "box"\nsize = [1, 2, 3]\nextracellular = {}', "extracellular", "no such key"),
+    "ball around": (
+        'kind = "torus"\nmajor = 3\nminor = 1\nextracellular = { kind = "ball" }',
+        "extracellular.kind",
+        "'hull'",
+    ),
+    "no gap": ('kind = "spheres"\nradii = [2]\nextracellular = { gap = 0 }', "extracellular.gap", "positive"),
+}
+
+
+@pytest.mark.parametrize("fault", CELLS.values(), ids=CELLS.keys())
+def test_a_cell_that_cannot_be_is_told_with_its_key(fault: tuple[str, str, str], refused: Refusal) -> None:
+    keys, key, cure = fault
+    line = refused(f'[geometry]\n{keys}\n[protocol]\npreset = "spinverse"\n')
+    assert f"config.toml: geometry.{key}: " in line
+    assert cure in line
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("2 um^^2/ms", "has a unit that does not parse"),
+        ("2 parsec^2/fortnght", "has a unit that does not parse"),
+        ("2 um", "has the wrong dimension"),
+        ("two", "is not a quantity"),
+    ],
+)
+def test_units_that_do_not_parse_are_told(value: str, fault: str, text: str, refused: Refusal) -> None:
+    line = refused(text.replace("diffusivity = 2.0", f'diffusivity = "{value}"'))
+    assert f"config.toml: tissue.diffusivity: '{value}' {fault}" in line
 
 
 class TestInversion:

@@ -7,15 +7,39 @@ from pathlib import Path
 import pytest
 
 from dmrifw.cli.app import run
+from dmrifw.cli.barriers import CylinderBarrier, SphereBarrier, TorusBarrier
 from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Tissue
 from dmrifw.cli.fields import Section
-from dmrifw.cli.geometry import CylinderBarrier, FileGeometry, GridGeometry, SphereBarrier, TorusBarrier
+from dmrifw.cli.geometry import (
+    AxonGeometry,
+    BoxGeometry,
+    CylindersGeometry,
+    EllipsoidGeometry,
+    ExtracellularSpace,
+    FileGeometry,
+    GridGeometry,
+    LayersGeometry,
+    PackedCylindersGeometry,
+    PackedSpheresGeometry,
+    SpheresGeometry,
+    TorusGeometry,
+)
 from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECTIONS = [
     GridGeometry,
     FileGeometry,
+    LayersGeometry,
+    SpheresGeometry,
+    CylindersGeometry,
+    AxonGeometry,
+    EllipsoidGeometry,
+    TorusGeometry,
+    BoxGeometry,
+    ExtracellularSpace,
+    PackedCylindersGeometry,
+    PackedSpheresGeometry,
     SphereBarrier,
     CylinderBarrier,
     TorusBarrier,

@@ -209,7 +209,9 @@ class TestCompartments:
     @pytest.mark.parametrize("value", ["0.1", "[0.1]"])
     def test_permeability_without_an_interface_is_refused(self, value: str, tmp_path: Path) -> None:
         text = f'[geometry]\nkind = "spheres"\nradii = [3]\nh = 1\n[tissue]\npermeability = {value}\n'
-        with pytest.raises(InputError, match=r"tissue\.permeability: there is no interface in this geometry; remove"):
+        with pytest.raises(
+            InputError, match=r"tissue\.permeability: the mesh has one compartment and no wall in it; remove it"
+        ):
             case(text, tmp_path)
 
     def test_a_permeability_too_many_is_refused(self, tmp_path: Path) -> None:
@@ -223,3 +225,98 @@ class TestCompartments:
 
     def test_on_an_ambient_grid_every_face_may_be_a_wall(self, tmp_path: Path) -> None:
         assert case('[geometry]\nkind = "grid"\n', tmp_path).interfaces is None
+
+    @pytest.mark.parametrize(
+        ("keys", "compartments", "interfaces"),
+        [
+            ('kind = "axon"\nradii = [0.7, 1]\nlength = "0.006 mm"\nh = 0.5', 2, 1),
+            ('kind = "axon"\nradii = [1]\nlength = 6\namplitude = 0.5\nwavelength = 6\nextracellular = {}', 2, 1),
+            ('kind = "axon"\nradii = [1]\nlength = 6\nbeading = 0.2\nbead_spacing = 3\nbend = 45\nh = 0.6', 1, 0),
+            ('kind = "ellipsoid"\nsemi_axes = [1, 2, 3]\nextracellular = { kind = "hull", gap = "0.5 um" }', 2, 1),
+            ('kind = "torus"\nmajor = 3\nminor = 1\nextracellular = { kind = "box" }', 2, 1),
+            ('kind = "spheres"\nradii = [2, 3]\nh = 1\nextracellular = { gap = 2 }', 3, 2),
+            ('kind = "cylinders"\nradii = [2]\nlength = 4\nh = 1\nextracellular = {}', 2, 1),
+            ('kind = "box"\nsize = [3, 4, "5 um"]', 1, 0),
+        ],
+    )
+    def test_cells_are_what_the_keys_say(self, keys: str, compartments: int, interfaces: int, tmp_path: Path) -> None:
+        """Permeabilities in order: the outer wall, to the space around, has the last."""
+        values = [0.25, 0.5, 0.75][-interfaces:] if interfaces else []
+        found = case(f"[geometry]\n{keys}\n[tissue]\npermeability = {values}\n", tmp_path)
+        grid = found.grid
+        assert (grid.compartment_count, grid.interface_count) == (compartments, interfaces)
+        assert found.permeability is not None
+        for number, value in enumerate(values):
+            assert (found.permeability[grid.interface_of_face == number] == value).all()
+        assert (found.permeability[~grid.is_interface] == 100).all()
+
+
+class TestOneCompartment:
+    """A permeability needs a wall: without one it is an error, and no silent nothing."""
+
+    CELLS = (
+        'kind = "box"\nsize = [2, 2, 2]',
+        'kind = "ellipsoid"\nsemi_axes = [1, 1, 2]',
+        'kind = "torus"\nmajor = 3\nminor = 1',
+        'kind = "axon"\nradii = [1]',
+        'kind = "cylinders"\nradii = [2]',
+        'kind = "file"\npath = "mesh.npz"',
+    )
+
+    @pytest.fixture(autouse=True)
+    def mesh(self, tmp_path: Path) -> None:
+        """A file of one compartment."""
+        grid = bcc_grid(2, 20)
+        np.savez(tmp_path / "mesh.npz", points=grid.points, cells=grid.cells)
+
+    @pytest.mark.parametrize("keys", CELLS)
+    @pytest.mark.parametrize("tissue", ["permeability = 0.1", "permeability = [0.1]", "barrier_permeability = 0.1"])
+    def test_has_no_permeability(self, keys: str, tissue: str, tmp_path: Path) -> None:
+        with pytest.raises(InputError) as refusal:
+            case(f"[geometry]\n{keys}\n[tissue]\n{tissue}\n", tmp_path)
+        key = tissue.split()[0]
+        line = f"config.toml: tissue.{key}: the mesh has one compartment and no wall in it; "
+        assert line in str(refusal.value)
+        if "file" in keys:
+            mend = "give barrier, or ambient = true under [geometry] to let every face be a wall"
+            assert str(refusal.value).endswith(mend)
+
+    @pytest.mark.parametrize("keys", CELLS)
+    def test_needs_none(self, keys: str, tmp_path: Path) -> None:
+        found = case(f"[geometry]\n{keys}\n", tmp_path)
+        assert found.interfaces is not None and not found.interfaces.any()
+        assert len(found.required_permeability()) == len(found.grid.faces)
+
+    def test_may_have_a_wall_anywhere_on_demand(self, tmp_path: Path) -> None:
+        text = '[geometry]\nkind = "file"\npath = "mesh.npz"\nambient = true\n[tissue]\npermeability = 0.1\n'
+        found = case(text, tmp_path)
+        assert found.interfaces is None and found.true_barrier is None
+        np.testing.assert_array_equal(found.permeability, np.full(len(found.grid.faces), 0.1))
+
+    def test_may_have_walls_of_shapes(self, tmp_path: Path) -> None:
+        """A number is for all walls; a list has one for each interface, and there is none."""
+        text = '[geometry]\nkind = "file"\npath = "mesh.npz"\nbarrier = { shape = "sphere", radius = 15 }\n'
+        found = case(text + "[tissue]\npermeability = 0.1\n", tmp_path)
+        wall = shape_barrier(bcc_grid(2, 20), Sphere(15))
+        np.testing.assert_array_equal(found.interfaces, wall)
+        np.testing.assert_array_equal(found.permeability, np.where(wall, 0.1, 100.0))
+        with pytest.raises(InputError, match="1 values for 0 interfaces between compartments; give one number"):
+            case(text + "[tissue]\npermeability = [0.1]\n", tmp_path)
+
+    @pytest.mark.parametrize(("key", "ambient"), [("", True), ("ambient = true", True), ("ambient = false", False)])
+    def test_is_searched_everywhere_by_an_inversion(self, key: str, ambient: bool, tmp_path: Path) -> None:
+        found = case(f'[geometry]\nkind = "file"\npath = "mesh.npz"\n{key}\n[inversion]\n', tmp_path)
+        assert found.substrate.ambient == ambient
+        assert (found.interfaces is None) == ambient
+
+
+def test_walls_of_shapes_keep_their_permeability_beside_a_list(tmp_path: Path) -> None:
+    """Two halves and a ball in them: the list is for the interface, and the ball's wall has `barrier_permeability`."""
+    grid = bcc_grid(4)
+    tags = (grid.points[grid.cells].mean(axis=1)[:, 0] > 0).astype(int)
+    np.savez(tmp_path / "mesh.npz", points=grid.points, cells=grid.cells, cell_tags=tags)
+    text = '[geometry]\nkind = "file"\npath = "mesh.npz"\nbarrier = { shape = "sphere", radius = 10 }\n'
+    found = case(text + "[tissue]\npermeability = [0.5]\nbarrier_permeability = 0.2\n", tmp_path)
+    wall = shape_barrier(grid, Sphere(10))
+    expected = np.where(found.grid.is_interface, 0.5, np.where(wall, 0.2, 100.0))
+    np.testing.assert_array_equal(found.permeability, expected)

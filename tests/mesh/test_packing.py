@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mesh_checks import assert_interfaces_are_closed, compartment_volumes
+from mesh_checks import assert_interfaces_are_closed, compartment_volumes, interface_areas
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from dmrifw.errors import InputError
+from dmrifw.mesh import Grid
 from dmrifw.mesh.generators import packed_cylinders, packed_spheres
 from dmrifw.mesh.generators.layers import layers
 from dmrifw.mesh.generators.packing import gamma_radii, pack
@@ -61,6 +66,35 @@ def test_opposite_sides_of_a_periodic_box_match() -> None:
         np.testing.assert_array_equal(tags[:, 0], tags[:, 1])
 
 
+@pytest.mark.parametrize("make", ["cylinders", "spheres"])
+def test_what_the_box_cuts_stays_one_compartment(make: str) -> None:
+    """Its pieces lie on opposite sides, have one number, and together the wall of a whole one.
+
+    Joined where sides match, they are in one piece again, and no wall runs along the sides.
+    """
+    if make == "cylinders":
+        grid = packed_cylinders(8, length=2, axial_h=1, fraction=0.5, periodic=True, seed=2)
+        walls = 2 * np.pi * gamma_radii(8, 1.0, 0.3, 2) * 2
+    else:
+        grid = packed_spheres(4, 2.0, 0.3, fraction=0.25, h=0.8, periodic=True, seed=1)
+        walls = 4 * np.pi * gamma_radii(4, 2.0, 0.3, 1) ** 2
+    np.testing.assert_allclose(interface_areas(grid), walls, rtol=0.04)
+    pairs = np.concatenate([matching_faces(grid, axis) for axis in range(3)])
+    sides = grid.face_cells[pairs, 0]
+    np.testing.assert_array_equal(grid.cell_tags[sides[:, 0]], grid.cell_tags[sides[:, 1]])
+    inside = grid.face_cells[~grid.is_exterior]
+    inside = inside[grid.cell_tags[inside[:, 0]] == grid.cell_tags[inside[:, 1]]]
+    assert _piece_count(grid, inside) > grid.compartment_count
+    assert _piece_count(grid, np.concatenate([inside, sides])) == grid.compartment_count
+
+
+def _piece_count(grid: Grid, neighbours: np.ndarray) -> int:
+    """Connected pieces of the cells of a grid by pairs of neighbours."""
+    count = len(grid.cells)
+    graph = coo_matrix((np.ones(len(neighbours)), neighbours.T), shape=(count, count))
+    return int(connected_components(graph, directed=False)[0])
+
+
 def test_sides_of_layers_match_too() -> None:
     grid = layers([2, 3], h=1.0, transverse=[2, 2])
     assert [len(matching_faces(grid, axis)) for axis in range(3)] == [8, 20, 20]
@@ -95,11 +129,17 @@ def test_the_same_seed_gives_the_same_mesh() -> None:
     [
         ({"fraction": 0.95, "count": 5}, "5 of these radii do not fit at 0.95"),
         ({"fraction": 1.2}, "fraction = 1.2; give a number between 0 and 1"),
+        ({"fraction": 0.0}, "fraction = 0; give a number between 0 and 1"),
+        ({"gap": 0.0}, "gap = 0; give a positive number"),
+        ({"h": -1.0}, "h = -1; give a positive number"),
+        ({"seed": -1}, "seed = -1; give a whole number of at least 0"),
+        ({"mean_radius": 1e6}, "tetrahedra; enlarge h, or check the units"),
         ({"count": 0}, "count = 0; give a whole number of at least 1"),
         ({"count": 1, "fraction": 0.9}, "the largest does not fit into the box"),
     ],
 )
-def test_what_cannot_be_packed_is_refused(arguments: dict, line: str) -> None:
+@pytest.mark.parametrize("make", [packed_cylinders, packed_spheres])
+def test_what_cannot_be_packed_is_refused(make: Callable[..., Grid], arguments: dict, line: str) -> None:
     with pytest.raises(InputError) as refusal:
-        packed_cylinders(**arguments)
+        make(**arguments)
     assert line in str(refusal.value)

@@ -86,6 +86,9 @@ BAD = {
     "inverted": (_turned(ONE, slice(None)), "inverted normals: they point inwards", "turn them over"),
     "one-turned": (_turned(ONE, slice(3, 4)), "neighbouring triangles face opposite ways at 3 edges", "turn them over"),
     "crossing": (cubes((4, (0, 0, 0)), (4, (1, 1.1, 1.3))), "self-intersection", "separate or unite"),
+    "overlapping in a plane": (cubes((4, (0, 0, 0)), (4, (1, 0, 0))), "self-intersection", "separate or unite"),
+    "corner on a diagonal": (cubes((4, (0, 0, 0)), (4, (1, 1, 1))), "self-intersection", "separate or unite"),
+    "stacked": (cubes((4, (0, 0, 0)), (2, (0.5, 0, 3))), "self-intersection", "separate or unite"),
     "touching": (
         TriangleSurface(np.append(ONE.points, [[20.0, 20, 20]], axis=0), np.append(ONE.triangles, [[0, 1, 8]], axis=0)),
         "edges have more than two triangles",

@@ -10,6 +10,9 @@ from dmrifw.typing import ArrayLike, FloatArray
 MOST_CELLS = 20_000_000
 """A mesh of more tetrahedra than this is taken for a slip of units."""
 
+_PER_CUBE = 12
+"""About as many tetrahedra fill a cube of their edge length."""
+
 
 def positive(value: float, key: str, unit: str = "um") -> float:
     """A positive finite number.
@@ -21,6 +24,19 @@ def positive(value: float, key: str, unit: str = "um") -> float:
     """
     if not (np.isfinite(value) and value > 0):
         raise InputError(f"{key} = {value:g}", f"give a positive number, in {unit}", key=key)
+    return float(value)
+
+
+def at_least_zero(value: float, key: str, unit: str = "um") -> float:
+    """A finite number that is not negative.
+
+    Raises:
+        InputError: It is not.
+
+    Local.
+    """
+    if not (np.isfinite(value) and value >= 0):
+        raise InputError(f"{key} = {value:g}", f"give a number of at least 0, in {unit}", key=key)
     return float(value)
 
 
@@ -41,18 +57,30 @@ def lengths(values: ArrayLike, key: str, count: int | None = None) -> FloatArray
     return array
 
 
-def ascending(values: ArrayLike, key: str) -> FloatArray:
-    """One or more positive lengths, each larger than the one before.
+def concentric(radii: ArrayLike, h: float) -> tuple[FloatArray, float]:
+    """Radii of concentric walls (n,), each larger than the one before, and the size of elements between them, um.
 
     Raises:
-        InputError: They are not.
+        InputError: The radii do not grow, or a length is not positive.
 
     Local.
     """
-    array = lengths(values, key)
+    array = lengths(radii, "radii")
     if (np.diff(array) <= 0).any():
-        raise InputError(f"{array.tolist()} do not grow", "give them inside out, each once", key=key)
-    return array
+        raise InputError(f"{array.tolist()} do not grow", "give them inside out, each once", key="radii")
+    return array, positive(h, "h")
+
+
+def drawn_out(length: float, h: float, axial_h: float | None) -> tuple[float, float]:
+    """Length of what is drawn out along an axis, and its largest spacing there, `h` by default, um.
+
+    Raises:
+        InputError: One of them is not positive.
+
+    Local.
+    """
+    length = positive(length, "length")
+    return length, min(length, h if axial_h is None else positive(axial_h, "axial_h"))
 
 
 def affordable(cells: float, key: str = "h") -> None:
@@ -65,3 +93,14 @@ def affordable(cells: float, key: str = "h") -> None:
     """
     if cells > MOST_CELLS:
         raise InputError(f"about {cells:.1g} tetrahedra", f"enlarge h, or check the units of lengths ({key})", key=key)
+
+
+def affordable_volume(volume: float, h: float, axial_h: float | None = None) -> None:
+    """The same for a volume, um^3, filled with elements of edge `h`, and `axial_h` along one axis, um.
+
+    Raises:
+        InputError: There would be more than `MOST_CELLS` cells.
+
+    Local.
+    """
+    affordable(_PER_CUBE * float(volume) / (h * h * (axial_h or h)))

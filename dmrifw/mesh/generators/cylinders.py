@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmrifw.mesh.extrude import extrude, spaced
-from dmrifw.mesh.generators.checks import affordable, ascending, positive
+from dmrifw.mesh.generators.checks import affordable_volume, concentric, drawn_out
+from dmrifw.mesh.generators.extracellular import Extracellular, surrounded
 from dmrifw.mesh.generators.sizes import DEFAULT_H, DEFAULT_LENGTH
 from dmrifw.mesh.generators.walls import with_exact_content
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank, session, triangles
@@ -23,6 +24,7 @@ def cylinders(
     length: float = DEFAULT_LENGTH,
     h: float = DEFAULT_H,
     axial_h: float | None = None,
+    extracellular: Extracellular | None = None,
     comm: MPI.Comm | None = None,
 ) -> Grid:
     """Concentric cylinders around z; compartments and interfaces are numbered inside out.
@@ -36,6 +38,7 @@ def cylinders(
         length: Extent along z, centred at the origin, um.
         h: Edge length of the triangles, um.
         axial_h: Largest spacing along z, um; `h` by default.
+        extracellular: The space around them, ends included, if there is to be any: the last compartment.
         comm: MPI communicator; the world by default.
 
     Returns:
@@ -46,10 +49,14 @@ def cylinders(
 
     Collective.
     """
-    radii, length, h = ascending(radii, "radii"), positive(length, "length"), positive(h, "h")
-    step = h if axial_h is None else positive(axial_h, "axial_h")
-    affordable(3 * 2.3 * np.pi * (radii[-1] / h) ** 2 * np.ceil(length / step))
-    return on_first_rank(lambda: extrude(disc(radii, h), spaced(length, step, -length / 2)), comm)
+    radii, h = concentric(radii, h)
+    length, step = drawn_out(length, h, axial_h)
+    affordable_volume(np.pi * radii[-1] ** 2 * length, h, step)
+
+    def work() -> Arrays:
+        return surrounded(extrude(disc(radii, h), spaced(length, step, -length / 2)), extracellular, h)
+
+    return on_first_rank(work, comm)
 
 
 def disc(radii: FloatArray, h: float) -> Arrays:

@@ -8,8 +8,8 @@ import numpy as np
 
 from dmrifw.mesh.extrude import extrude, spaced
 from dmrifw.mesh.generators.boxes import cut_box, join_sides
-from dmrifw.mesh.generators.checks import affordable, positive
-from dmrifw.mesh.generators.packing import Packing, gamma_radii, images, pack
+from dmrifw.mesh.generators.checks import affordable_volume, drawn_out, positive
+from dmrifw.mesh.generators.packing import Packing, box_side, images, pack, radii_to_pack
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank, session, triangles
 from dmrifw.mesh.grid import Grid
 from dmrifw.typing import FloatArray, IntArray
@@ -61,10 +61,10 @@ def packed_cylinders(
 
     Collective.
     """
-    h, length, gap = positive(h, "h"), positive(length, "length"), positive(gap, "gap")
-    step = h if axial_h is None else positive(axial_h, "axial_h")
-    radii = gamma_radii(count, mean_radius, spread, seed)
-    affordable(3 * 2.3 * np.pi * (radii**2).sum() / fraction / h**2 * np.ceil(length / step))
+    h = positive(h, "h")
+    length, step = drawn_out(length, h, axial_h)
+    radii = radii_to_pack(count, mean_radius, spread, fraction, gap, seed)
+    affordable_volume(box_side(radii, fraction, 2) ** 2 * length, h, step)
 
     def work() -> Arrays:
         packing = pack(radii, fraction, 2, gap, periodic, seed)

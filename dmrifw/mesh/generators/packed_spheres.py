@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dmrifw.mesh.generators.boxes import cut_box, join_sides
-from dmrifw.mesh.generators.checks import affordable, positive
-from dmrifw.mesh.generators.packing import Packing, gamma_radii, images, pack
+from dmrifw.mesh.generators.checks import affordable_volume, positive
+from dmrifw.mesh.generators.packing import Packing, box_side, images, pack, radii_to_pack
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank, session, tetrahedra
 from dmrifw.mesh.grid import Grid
 
@@ -50,9 +50,9 @@ def packed_spheres(
 
     Collective.
     """
-    h, gap = positive(h, "h"), positive(gap, "gap")
-    radii = gamma_radii(count, mean_radius, spread, seed)
-    affordable(8.5 * 4.19 * (radii**3).sum() / fraction / h**3)
+    h = positive(h, "h")
+    radii = radii_to_pack(count, mean_radius, spread, fraction, gap, seed)
+    affordable_volume(box_side(radii, fraction, 3) ** 3, h)
     return on_first_rank(lambda: _mesh(pack(radii, fraction, 3, gap, periodic, seed), h), comm)
 
 

@@ -49,6 +49,28 @@ def gamma_radii(count: int, mean: float, spread: float, seed: int) -> FloatArray
     return np.sort(rng.gamma((mean / spread) ** 2, spread**2 / mean, int(count)))[::-1].copy()
 
 
+def radii_to_pack(count: int, mean_radius: float, spread: float, fraction: float, gap: float, seed: int) -> FloatArray:
+    """The radii of `gamma_radii`, once all that a packing is told has been checked.
+
+    Raises:
+        InputError: A number is out of range.
+
+    Local.
+    """
+    positive(gap, "gap")
+    if not 0 < fraction < 1:
+        raise InputError(f"fraction = {fraction:g}", "give a number between 0 and 1", key="fraction")
+    if int(seed) != seed or seed < 0:
+        raise InputError(f"seed = {seed}", "give a whole number of at least 0", key="seed")
+    return gamma_radii(count, mean_radius, spread, seed)
+
+
+def box_side(radii: FloatArray, fraction: float, dimension: int) -> float:
+    """Edge in um of the box of which discs (d = 2) or balls (d = 3) of radii (n,) fill a fraction. Local."""
+    content = np.pi * radii**2 if dimension == 2 else 4 / 3 * np.pi * radii**3
+    return float((content.sum() / fraction) ** (1 / dimension))
+
+
 def pack(
     radii: FloatArray, fraction: float, dimension: int, gap: float, periodic: bool, seed: int, attempts: int = 3
 ) -> Packing:
@@ -68,10 +90,7 @@ def pack(
 
     Local.
     """
-    if not 0 < fraction < 1:
-        raise InputError(f"fraction = {fraction:g}", "give a number between 0 and 1", key="fraction")
-    content = np.pi * radii**2 if dimension == 2 else 4 / 3 * np.pi * radii**3
-    side = float((content.sum() / fraction) ** (1 / dimension))
+    side = box_side(radii, fraction, dimension)
     if 2 * radii.max() + gap > side:
         raise InputError("the largest does not fit into the box", "lower fraction or raise count", key="fraction")
     rng = np.random.default_rng([seed, 1])

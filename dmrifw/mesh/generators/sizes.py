@@ -14,3 +14,9 @@ DEFAULT_TRANSVERSE = (1.0, 1.0)
 
 DEFAULT_TRANSVERSE_H = 1.0
 """Spacing along y and z."""
+
+DEFAULT_AXON_H = 0.3
+"""Edge length of the elements of axons."""
+
+GMSH_PER_EDGE = 5 / 6
+"""What to ask of gmsh: edges inside a volume that its Delaunay mesher fills are longer than the size on the walls."""

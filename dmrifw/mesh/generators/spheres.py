@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dmrifw.mesh.generators.checks import affordable, ascending, positive
-from dmrifw.mesh.generators.sizes import DEFAULT_H
+from dmrifw.mesh.generators.checks import affordable_volume, concentric
+from dmrifw.mesh.generators.extracellular import Extracellular, surrounded
+from dmrifw.mesh.generators.sizes import DEFAULT_H, GMSH_PER_EDGE
 from dmrifw.mesh.generators.walls import with_exact_content
 from dmrifw.mesh.gmsh_session import Arrays, on_first_rank, session, tetrahedra
 from dmrifw.mesh.grid import Grid
@@ -16,11 +17,13 @@ from dmrifw.typing import ArrayLike, FloatArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_GMSH_PER_EDGE = 5 / 6
-"""What to ask of gmsh: edges inside a volume that its Delaunay mesher fills are longer than the size on the walls."""
 
-
-def spheres(radii: ArrayLike, h: float = DEFAULT_H, comm: MPI.Comm | None = None) -> Grid:
+def spheres(
+    radii: ArrayLike,
+    h: float = DEFAULT_H,
+    extracellular: Extracellular | None = None,
+    comm: MPI.Comm | None = None,
+) -> Grid:
     """Concentric spheres around the origin; compartments and interfaces are numbered inside out.
 
     Vertices on a wall lie slightly outside its radius, so that the polyhedron holds exactly the volume of the ball.
@@ -28,6 +31,7 @@ def spheres(radii: ArrayLike, h: float = DEFAULT_H, comm: MPI.Comm | None = None
     Args:
         radii: (n,) um, ascending.
         h: Edge length of the tetrahedra, um.
+        extracellular: The space around them, if there is to be any: the last compartment.
         comm: MPI communicator; the world by default.
 
     Returns:
@@ -38,13 +42,13 @@ def spheres(radii: ArrayLike, h: float = DEFAULT_H, comm: MPI.Comm | None = None
 
     Collective.
     """
-    radii, h = ascending(radii, "radii"), positive(h, "h")
-    affordable(15 * 4.19 * (radii[-1] / h) ** 3)
-    return on_first_rank(lambda: _mesh(radii, h), comm)
+    radii, h = concentric(radii, h)
+    affordable_volume(4 / 3 * np.pi * radii[-1] ** 3, h)
+    return on_first_rank(lambda: surrounded(_mesh(radii, h), extracellular, h), comm)
 
 
 def _mesh(radii: FloatArray, h: float) -> Arrays:
-    with session(_GMSH_PER_EDGE * h) as gmsh:
+    with session(GMSH_PER_EDGE * h) as gmsh:
         occ = gmsh.model.occ
         balls = [(3, occ.addSphere(0, 0, 0, radius)) for radius in radii]
         if len(balls) > 1:

@@ -1,4 +1,4 @@
-"""Exact volumes: moving the vertices of a discretized ball or disc outwards, so that it holds what the round one does.
+"""Exact volumes: moving vertices of a discrete ball, disc or tube outwards, so that it holds what the round one does.
 
 A polyhedron inscribed in a sphere of radius r holds less than the ball, by a relative (h/r)^2 or so. Restricted
 diffusion follows the size of the pore, so that deficit is the largest error of the geometry. Scaling each wall about
@@ -7,12 +7,25 @@ the centre until it encloses the exact volume leaves errors of the next kind onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import factorial
 
 import numpy as np
 
+from dmrifw.errors import InputError
 from dmrifw.mesh.gmsh_session import Arrays
 from dmrifw.typing import FloatArray
+
+_ROUNDS = 20
+_EXACT = 1e-12
+
+
+def enclosed(mesh: Arrays, count: int) -> FloatArray:
+    """(count,) area or volume within each wall; compartment i lies between walls i-1 and i. Local."""
+    corners = mesh.points[mesh.cells]
+    simplex = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / factorial(mesh.points.shape[1])
+    contents: FloatArray = np.cumsum(np.bincount(mesh.cell_tags, simplex, minlength=count))
+    return contents
 
 
 def with_exact_content(mesh: Arrays, radii: FloatArray, content: FloatArray) -> Arrays:
@@ -28,11 +41,32 @@ def with_exact_content(mesh: Arrays, radii: FloatArray, content: FloatArray) -> 
 
     Local.
     """
-    dimension = mesh.points.shape[1]
-    corners = mesh.points[mesh.cells]
-    simplex = np.abs(np.linalg.det(corners[:, 1:] - corners[:, :1])) / factorial(dimension)
-    enclosed = np.cumsum(np.bincount(mesh.cell_tags, simplex, minlength=len(radii)))
-    factor = (content / enclosed) ** (1 / dimension)
-    distance = np.linalg.norm(mesh.points, axis=1)
-    scale = np.interp(distance, radii, factor)
+    factor = (content / enclosed(mesh, len(radii))) ** (1 / mesh.points.shape[1])
+    scale = np.interp(np.linalg.norm(mesh.points, axis=1), radii, factor)
     return mesh._replace(points=mesh.points * scale[:, None])
+
+
+def converged(mesh: Arrays, grown: Callable[[Arrays, FloatArray], Arrays], volumes: FloatArray) -> Arrays:
+    """Widen the walls of a tube until each encloses its exact volume.
+
+    Args:
+        mesh: Tetrahedra; compartment i lies between walls i-1 and i.
+        grown: The mesh with the distance of each wall from the centre line multiplied by a factor (n,).
+        volumes: (n,) exact volume that each wall encloses, um^3.
+
+    Returns:
+        The mesh whose walls have moved.
+
+    Raises:
+        InputError: The walls cannot be brought there.
+
+    Local.
+    """
+    factor = np.ones(len(volumes))
+    for _ in range(_ROUNDS):
+        widened = grown(mesh, factor)
+        missing = volumes / enclosed(widened, len(volumes))
+        if np.abs(missing - 1).max() < _EXACT:
+            return widened
+        factor *= np.sqrt(missing)
+    raise InputError("the walls are too coarse to hold their volume", "lower h", key="h")
