@@ -10,7 +10,7 @@ import numpy as np
 from dmrifw.operators import Operators
 from dmrifw.propagators.modes import Modes, ModeSource
 from dmrifw.propagators.full_order import FullSystem
-from dmrifw.propagators.propagator import Propagator, System
+from dmrifw.propagators.propagator import PROBES, Propagator, System
 from dmrifw.propagators.reduced import ReducedModel, Trajectory, evolve, pull_back
 from dmrifw.propagators.steps import Drive, Interval, Steps, intervals
 from dmrifw.propagators.threads import blas_threads_for
@@ -99,7 +99,7 @@ class MatrixFormalism(Propagator):
 
     The basis starts with the lowest modes of the diffusion operator. Its error is measured: the hardest measurements
     are also integrated at full order. Where they differ, what their trajectories leave outside the basis is added to
-    it, and the next measurements are compared, until some agree that the basis has not seen, or it has seen all.
+    it, and the next measurements are compared, until some agree.
 
     Source: Callaghan, J. Magn. Reson. 129:74 (1997); Barzykin, Phys. Rev. B 58:14171 (1998).
     """
@@ -122,7 +122,8 @@ class MatrixFormalism(Propagator):
             if not poor:
                 return system
             if turn < rounds:
-                modes = modes.enriched(self._snapshots(full, poor), operators, full.diffusion, self._resolution)
+                left_out = self._resolution * 0.3 ** self._laps(rows, turn)
+                modes = modes.enriched(self._snapshots(full, poor), operators, full.diffusion, left_out)
         return None
 
     @property
@@ -135,12 +136,17 @@ class MatrixFormalism(Propagator):
         """Share of a trajectory, relative to its start, that a basis may leave out: signals are quadratic in it."""
         return 0.1 * float(np.sqrt(self.tolerance))
 
+    def _laps(self, rows: IntArray, turn: int) -> int:
+        """How often every measurement has been tried before a round. Local."""
+        longest = np.bincount(self.protocol.sequence[rows]).max()
+        return turn * PROBES // int(longest)
+
     def _poor(self, system: ReducedSystem, full: FullSystem, rows: IntArray, turn: int) -> list[Drive]:
         """The measurements of a round on which the basis and full order disagree."""
         poor = []
         for sequence in np.unique(self.protocol.sequence[rows]):
             waveform, q = self._probes(int(sequence), rows, turn)
-            if len(q) > 1:
+            if q.any():
                 drive = Drive(waveform, q, self.operators.encoding)
                 first = self._first_steps(drive, self._refinement)
                 exact = self.attenuation(full, drive, first)

@@ -17,7 +17,7 @@ from dmrifw.typing import ComplexArray, FloatArray, IntArray
 _BLOCK_BYTES = 5e8
 """Memory that the trajectories of one block of measurements may take."""
 
-_PROBES = 4
+PROBES = 4
 """Measurements of a sequence that are tried at a time."""
 
 _TAPE_BYTES = 1e9
@@ -228,28 +228,30 @@ class Propagator(ABC):
     def _probes(self, sequence: int, rows: IntArray, turn: int = 0) -> tuple[Waveform, FloatArray]:
         """The waveform of a sequence, and q = 0 with the next few of its measurements, the hardest first.
 
-        Measurements at the largest q come first, spread over their directions, then the others.
+        Measurements at the largest q come first, spread over their directions, then the others, and then from the start.
         """
         q = np.unique(self.protocol.q[rows[self.protocol.sequence[rows] == sequence]], axis=0)
         strength = np.linalg.norm(q, axis=1)
         spread = np.modf(0.6180339887498949 * np.arange(len(q)))[0]  # neighbours in `q` come far apart
         order = np.lexsort((spread, strength < 0.99 * strength.max()))
-        chosen = q[order[strength[order] > 0][turn * _PROBES : (turn + 1) * _PROBES]]
+        hardest = order[strength[order] > 0]
+        first = (turn * PROBES) % max(len(hardest), 1)
+        chosen = q[hardest[first : first + PROBES]]
         return self.protocol.waveforms[sequence], np.vstack([np.zeros((1, 3)), chosen])
 
     def _first_steps(self, drive: Drive, refinement: float = 1.0) -> Steps:
         """Steps to start from, or `refinement` times as many.
 
         At least four in the shortest driven interval and two in the shortest still one, so that half as many are a
-        different scheme; and so many that the fastest precession on the grid, or the shift of the wave vector along
-        periodic axes, turns by less than two radians in a step.
+        different scheme; so many that the fastest precession on the grid turns by less than two radians in a step; and
+        along periodic axes, where the drift by 2 D k is explicit, so many that this is stable beside implicit diffusion.
         """
         cuts = intervals(drive.waveform, drive.encoding, Steps(1.0, 1.0))
         lengths = {still: [cut.stop - cut.start for cut in cuts if cut.still == still] for still in (True, False)}
         rate = 0.6 * float(np.linalg.norm(drive.q, axis=1).max()) * self._reach
         if any(drive.encoding.periodic):
             k = np.linalg.norm(drive.waveform.wavevector(drive.q, drive.waveform.breakpoints), axis=-1).max()
-            rate = max(rate, float(k**2 * np.trace(drive.encoding.mean_diffusivity)))
+            rate = max(rate, 12.0 * float(k**2 * np.linalg.norm(drive.encoding.mean_diffusivity, 2)))
         driven = max(rate, 4.0 / min(lengths[False], default=np.inf))
         still = max(driven / 8, 2.0 / min(lengths[True], default=np.inf))
         return Steps(refinement * driven, refinement * still)

@@ -96,10 +96,15 @@ def intervals(waveform: Waveform, encoding: Encoding, steps: Steps, whole: bool 
     return cuts
 
 
+_LARGEST_STRIDE = 256.0
+"""How far beyond its target an error is believed: an unstable scheme errs by any amount."""
+
+
 def measured_rate(signal: Callable[[float], ComplexArray], base: float, target: float) -> float:
     """Steps per ms whose error, measured by doubling them, is within a target.
 
-    Rates come from a coarse ladder, so that they stay put under small changes of the tissue.
+    Rates come from a coarse ladder, so that they stay put under small changes of the tissue. Fourth order would make the
+    error a fifteenth of the change; stiffness lowers the order, so an eighth is reckoned with.
 
     Args:
         signal: The attenuations at a rate.
@@ -115,7 +120,7 @@ def measured_rate(signal: Callable[[float], ComplexArray], base: float, target: 
     while True:
         rate = base * 2.0 ** (rung / 2)
         change = float(np.abs(signal(rate) - signal(rate / 2)).max())
-        missing = int(np.ceil(0.5 * np.log2(max(change / 8 / target, 0.25))))  # fourth order would allow change / 15
+        missing = int(np.ceil(0.5 * np.log2(np.clip(change / 8 / target, 0.25, _LARGEST_STRIDE))))
         if missing <= 0:
             return base * 2.0 ** ((rung + missing) / 2)
         rung += missing + (missing == 1 and rung > 0)  # stiff modes lower the order: do not creep
