@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from dmrifw.operators import Operators
+from dmrifw.propagators.imex import STAGES, Trajectory
 from dmrifw.propagators.steps import Drive, Interval, Steps, intervals, measured_rate
 from dmrifw.sequences import Protocol as Measurements
 from dmrifw.sequences import Waveform
@@ -29,21 +30,17 @@ class System(Protocol):
 
     Attributes:
         divided: Whether ranks integrate measurements of their own; otherwise unknowns are distributed.
-        exact_when_still: Whether stretches without a gradient need no steps.
-        stages: Blocks that a step leaves for its adjoint.
         time_share: Share of the tolerance given to time stepping.
     """
 
     divided: ClassVar[bool]
-    exact_when_still: ClassVar[bool]
-    stages: ClassVar[int]
     time_share: ClassVar[float]
 
     @property
     def size(self) -> int:
         """Rows of a block on this rank."""
 
-    def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Any:
+    def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
         """The trajectory of a block, with its `final` one. Collective unless `divided`."""
 
     def read(self, final: FloatArray, squared: bool) -> ComplexArray:
@@ -52,7 +49,7 @@ class System(Protocol):
     def seed(self, final: FloatArray, cotangent: ComplexArray, squared: bool) -> FloatArray:
         """The transpose of the derivative of `read`. Local."""
 
-    def pull_back(self, drive: Drive, cuts: list[Interval], trajectory: Any, seed: FloatArray) -> FloatArray:
+    def pull_back(self, drive: Drive, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray) -> FloatArray:
         """This rank's sensitivity to the diffusion operator, in a form of its own. Collective unless `divided`."""
 
     def face_gradient(self, sensitivity: FloatArray | None) -> FloatArray:
@@ -98,7 +95,7 @@ class Tape:
     """
 
     system: System
-    batches: list[tuple[Batch, Any]]
+    batches: list[tuple[Batch, Trajectory | None]]
     expand: IntArray
     distinct: int
 
@@ -259,22 +256,24 @@ class Propagator(ABC):
     def _steps(self, system: System, drive: Drive) -> Steps:
         """Time steps whose error on the hardest signals is within its share of the tolerance."""
         target, first = system.time_share * self.tolerance, self._first_steps(drive)
-        if system.exact_when_still:
-            rate = measured_rate(lambda rate: self.attenuation(system, drive, Steps(rate, 0.0)), first.driven, target)
-            return Steps(rate, 0.0)
         still = max(first.still, first.driven)
         driven = measured_rate(lambda rate: self.attenuation(system, drive, Steps(rate, still)), first.driven, target)
         still = measured_rate(lambda rate: self.attenuation(system, drive, Steps(driven, rate)), first.still, target)
         return Steps(driven, still)
 
     def attenuation(self, system: System, drive: Drive, steps: Steps) -> ComplexArray:
-        """(m,) S/S0 of a block whose first measurement is at b = 0, replicated. Collective."""
+        """(m,) S/S0 of a block whose first measurement is at b = 0; in its place the logarithm of S0, replicated.
+
+        Collective.
+        """
         cuts = intervals(drive.waveform, drive.encoding, steps)
         share = system.read(system.evolve(drive, cuts, False).final, drive.waveform.is_antisymmetric)
         signal = share if system.divided else self.operators.comm.allreduce(share)
-        return signal * drive.encoding.damping(drive.waveform, drive.q) / signal[0]
+        attenuated = signal * drive.encoding.damping(drive.waveform, drive.q) / signal[0]
+        attenuated[0] = np.log(signal[0])
+        return attenuated
 
 
 def _bytes(system: System, cuts: list[Interval]) -> float:
     """Memory that the trajectory of one measurement takes."""
-    return 16.0 * system.size * sum(system.stages * cut.steps for cut in cuts)
+    return 16.0 * system.size * STAGES * sum(cut.steps for cut in cuts)
