@@ -26,7 +26,9 @@ class Operators:
         open_faces: (F,) faces whose permeability has an effect: interior ones, and exterior ones if permeable.
         encoding: How gradients enter.
         mass: (rho w, v).
-        decay: (rho D grad w, grad v) + (rho w/T2, v), and the loss at surfaces.
+        slowest_relaxation: The smallest 1/T2, 1/ms. It acts on all of w alike, so it is left out of the operators and is
+            a factor of the signals.
+        decay: (rho D grad w, grad v) + (rho w/T2, v) without the slowest relaxation, and the loss at surfaces.
         couplings: The matrices that `encoding` weights: for i = 0, 1, 2 the moment (rho x_i w, v), relative to the
             middle of the grid, or the drift along a periodic axis; then the spread of the diffusivity there.
         trace: Per facet, rows whose squared sum is int [w]^2 over that facet.
@@ -63,7 +65,9 @@ class Operators:
         rho = space.cell_function(density)
         self._broken_mass = self._assemble(forms.mass(w, v, rho))
         self.mass = self._restricted(self._broken_mass)
-        self._broken_decay = self._assemble_decay(diffusivity, relaxation_rate, rho, surface_relaxivity)
+        self.slowest_relaxation = float(relaxation_rate.min())
+        further = relaxation_rate - self.slowest_relaxation
+        self._broken_decay = self._assemble_decay(diffusivity, further, rho, surface_relaxivity)
         self.decay = self._restricted(self._broken_decay)
         self.couplings = tuple(
             self._restricted(self._assemble(form)) for form in self._coupling_forms(w, v, diffusivity, rho)

@@ -53,7 +53,7 @@ def homogenized_adc(
     """HADC of every measurement's waveform and direction; its b-value does not matter.
 
     Args:
-        operators: The assembled operators of a tissue in a closed domain: T2 infinite, exterior reflecting.
+        operators: The assembled operators of a tissue in a closed domain: one T2, exterior reflecting.
         protocol: The measurements; all have directions.
         permeability: (F,) um/ms in the order of `grid.faces`, replicated.
         tolerance: Error by the modes left out, relative to the mean of the free diffusivities.
@@ -78,7 +78,7 @@ def homogenized_adc(
     if loss > 1e-9 * volume:
         raise InputError(
             "the tissue loses magnetization, so S0 is no constant",
-            "take T2 = inf and a reflecting exterior",
+            "take one T2 for all compartments and a reflecting exterior",
             key="T2",
         )
     position = _position(operators, diffusion, ones)

@@ -30,8 +30,8 @@ _SNAPSHOTS = (0, 2, 3)
 _FEW = 16
 """Distinct measurements for which a basis does not pay."""
 
-_PATIENCE = 2
-"""How often a basis is enlarged before full order is taken instead."""
+_PER_ROUND = 40
+"""Distinct measurements at full order that cost about as much as enlarging a basis once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,4 +171,4 @@ class Automatic(MatrixFormalism):
         distinct = len(np.unique(np.column_stack([self.protocol.sequence[rows], self.protocol.q[rows]]), axis=0))
         if distinct <= _FEW:
             return full
-        return self._basis(full, rows, _PATIENCE) or full
+        return self._basis(full, rows, max(2, distinct // _PER_ROUND)) or full

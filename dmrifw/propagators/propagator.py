@@ -66,7 +66,7 @@ class Batch:
     Attributes:
         drive: The measurements.
         cuts: Their time steps.
-        damping: (m,) factor of their signals, see `Encoding.damping`.
+        damping: (m,) factor of their signals: see `Encoding.damping` and `Operators.slowest_relaxation`.
         first: Offset of these measurements among all distinct ones of the tape.
         squared: Whether the evolution stops at half the echo time, where |u|^2 is the signal.
     """
@@ -213,7 +213,8 @@ class Propagator(ABC):
                 part = distinct[first : min(first + block, stop)]
                 drive = Drive(waveform, part, encoding)
                 squared = waveform.is_antisymmetric and not whole
-                batches.append(Batch(drive, cuts, encoding.damping(waveform, part), offset + first, squared))
+                relaxed = np.exp(-self.operators.slowest_relaxation * waveform.echo_time)
+                batches.append(Batch(drive, cuts, relaxed * encoding.damping(waveform, part), offset + first, squared))
             offset += len(distinct)
         return batches, expand, offset
 

@@ -132,10 +132,10 @@ def test_the_modes_left_out_are_bounded():
 
 @pytest.mark.parametrize(
     ("options", "vector", "key"),
-    [({"T2": 50.0}, X, "T2"), ({"exterior": "permeable"}, X, "T2"), ({}, [0.0, 0.0, 0.0], "bvecs")],
+    [({"T2": [50.0, 60.0]}, X, "T2"), ({"exterior": "permeable"}, X, "T2"), ({}, [0.0, 0.0, 0.0], "bvecs")],
 )
 def test_what_has_no_homogenized_adc_is_refused(options, vector, key):
-    grid = layers([4.0], [1.0, 1.0], 0.5, 1.0)
+    grid = layers([2.0, 2.0], [1.0, 1.0], 0.5, 1.0)
     protocol = Protocol.pgse([0.0], [vector], 5, 15)
     with pytest.raises(InputError) as caught:
         homogenized_adc(model(grid, protocol, **options).operators, protocol, np.ones(len(grid.faces)))
