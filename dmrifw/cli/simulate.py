@@ -14,10 +14,11 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dmrifw import report
-from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw.cli.case import Case, build_case, smallest_wall_spacing
 from dmrifw.cli.config import load
 from dmrifw.cli.folder import SIGNAL_FILES, SIGNAL_TABLE, SIGNALS, RunFolder
 from dmrifw.cli.parallel import is_first, together
+from dmrifw.cli.tissue import mean_diffusivity
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray
 

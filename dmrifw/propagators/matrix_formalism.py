@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from dmrifw.operators import Operators
-from dmrifw.propagators.modes import Modes, ModeSource
 from dmrifw.propagators.full_order import FullSystem
+from dmrifw.propagators.modes import Modes, ModeSource
 from dmrifw.propagators.propagator import Propagator, System
 from dmrifw.propagators.reduced import ReducedModel, Trajectory, evolve, pull_back
 from dmrifw.propagators.steps import Drive, Interval, Steps, intervals
@@ -127,7 +127,7 @@ class MatrixFormalism(Propagator):
 
     @property
     def _refinement(self) -> float:
-        """Full-order steps for the tolerance, in units of the first guess, good for 1e-3; stiffness lowers the order."""
+        """Full-order steps for the tolerance per step of the first guess, good for 1e-3: stiffness lowers the order."""
         return max(1.0, (1e-3 / self.tolerance) ** (1 / 3.5))
 
     @property
@@ -161,7 +161,7 @@ class MatrixFormalism(Propagator):
 
 
 class Automatic(MatrixFormalism):
-    """The cheaper of the two: modes serve many measurements, the assembled equation few, or those that need all modes."""
+    """The cheaper of the two: modes serve many measurements, the assembled equation few, or those that need all."""
 
     def _system(self, permeability: FloatArray, rows: IntArray) -> System:
         full = self._full(permeability)

@@ -4,10 +4,11 @@ In a basis V that diagonalizes the diffusion operator (V^T M V = I, V^T A V = La
 
     dy/dt = -Lambda y - i (g(t).X) y,     X_i = V^T X_i V,
 
-with real Lambda and X (along periodic axes other couplings with other weights, see `Encoding`). Real and imaginary parts of all measurements stand side by side as columns of one real block, so
-that the work is real matrix products. Diffusion is exact; the gradient term, which is small, is integrated by the
-fourth-order exponential Runge-Kutta scheme ETDRK4. Modes that decay within a step keep their quasi-static balance with
-the gradient, which an integrating factor would lose.
+with real Lambda and X (along periodic axes other couplings with other weights, see `Encoding`). Real and imaginary
+parts of all measurements stand side by side as columns of one real block, so that the work is real matrix products.
+Diffusion is exact; the gradient term, which is small, is integrated by the fourth-order exponential Runge-Kutta scheme
+ETDRK4. Modes that decay within a step keep their quasi-static balance with the gradient, which an integrating factor
+would lose.
 
 Cost of one step for r modes and m measurements: four products (3r x r)(r x 2m), 48 r^2 m flop; the adjoint step costs
 the same, and the sensitivity to the operator nine products (r x 2m)(2m x r), 36 r^2 m flop.

@@ -8,8 +8,9 @@ import meshio
 import numpy as np
 import pytest
 
-from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw.cli.case import Case, build_case, smallest_wall_spacing
 from dmrifw.cli.config import parse_text
+from dmrifw.cli.tissue import mean_diffusivity
 from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere, Torus
