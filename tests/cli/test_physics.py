@@ -75,6 +75,7 @@ class TestPeriodic:
         ]
         assert found[0] == pytest.approx(found[1], abs=2e-5)
 
+    @pytest.mark.slow
     def test_walls_in_series_slow_diffusion(self) -> None:
         """At long times 1/D_eff = 1/D + 1/(kappa a), for walls a apart (Crick, The mathematics of diffusion).
 

@@ -63,7 +63,7 @@ class TestLayers:
             ({"widths": [5], "h": 0}, "h = 0; give a positive number"),
             (
                 {"widths": [5, 3], "periodic": True},
-                "give one width, 8, or put the boundary inside a layer: [2.5, 3, 2.5]",
+                "give one width, 8, or put the boundary inside a layer: [2.5, 3",
             ),
             ({"widths": [5e9]}, "tetrahedra; enlarge h, or check the units"),
         ],
