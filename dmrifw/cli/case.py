@@ -158,8 +158,8 @@ def build_case(config: Config) -> Case:
     return Case(config, substrate, protocol, permeability)
 
 
-def smallest_wall_spacing(grid: Grid) -> float:
-    """The smallest distance in um from a face of a cell to the vertex opposite: no two walls lie closer. Local."""
+def smallest_cell_height(grid: Grid) -> float:
+    """The smallest distance from a face of a cell to the vertex opposite, um. Local."""
     opposite = grid.points[grid.cells]
     largest = np.zeros(len(grid.cells))
     for left_out in range(4):

@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dmrifw import report, surface
-from dmrifw.cli.case import Case, build_case, smallest_wall_spacing
+from dmrifw.cli.case import Case, build_case, smallest_cell_height
 from dmrifw.cli.config import load
 from dmrifw.cli.folder import MAGNETIZATION, SIGNAL_FILES, SIGNAL_TABLE, SIGNALS, RunFolder
 from dmrifw.cli.parallel import is_first, together
@@ -177,12 +177,12 @@ def summary(case: Case, dataset: xarray.Dataset | None = None) -> Table:
 
 
 def geometry_line(case: Case) -> str:
-    """Size of the grid and the smallest wall spacing, in words. Local."""
+    """Size of the grid and the smallest cell height, in words. Local."""
     grid = case.grid
     walls = "" if case.true_barrier is None else f", {int(case.true_barrier.sum())} of them walls"
     return (
         f"{len(grid.cells)} tetrahedra, {len(grid.faces)} faces{walls}; volume {grid.volume:.6g} um³; "
-        f"smallest wall spacing {smallest_wall_spacing(grid):.3g} um"
+        f"smallest cell height {smallest_cell_height(grid):.3g} um"
     )
 
 
