@@ -20,7 +20,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from dmrifw.sequences import Waveform
-from dmrifw.typing import FloatArray
+from dmrifw.typing import Axes, FloatArray
 
 _SAMPLES = np.sort(np.modf(np.arange(1, 14) * 0.6180339887498949)[0])
 """Where in an interval to look for a gradient: at no rational spacing, so that no oscillation hides between."""
@@ -39,12 +39,12 @@ class Encoding:
         spread: Pairs of periodic axes along which the diffusivity differs from its mean somewhere.
     """
 
-    periodic: tuple[bool, bool, bool]
+    periodic: Axes
     mean_diffusivity: FloatArray
     spread: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, periodic: tuple[bool, bool, bool], diffusivity: FloatArray, weight: FloatArray) -> Encoding:
+    def of(cls, periodic: Axes, diffusivity: FloatArray, weight: FloatArray) -> Encoding:
         """The encoding in a tissue.
 
         Args:

@@ -129,7 +129,10 @@ class Operators:
         return self.space.facets.mesh.topology.index_map(2).size_local
 
     def at_vertices(self, block: FloatArray) -> FloatArray:
-        """(n, E, 4) magnetization rho w at the vertices of every cell, from (owned unknowns, n), replicated. Collective."""
+        """(n, E, 4) magnetization rho w at the vertices of every cell, replicated, from (owned unknowns, n).
+
+        Collective.
+        """
         cells, place = np.divmod(self.space.node_of_dof(), NODES[self.space.degree])
         corner = place < 4
         values = np.zeros((block.shape[1], *self.space.grid.cells.shape))

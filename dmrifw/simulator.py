@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from mpi4py import MPI
@@ -15,10 +15,20 @@ from dmrifw.mesh import Grid
 from dmrifw.operators import Operators
 from dmrifw.propagators import Automatic, FullOrder, MatrixFormalism, Propagator, Tape
 from dmrifw.sequences import Protocol
-from dmrifw.spaces import NODES, BrokenSpace
-from dmrifw.typing import ArrayLike, BoolArray, ComplexArray, FloatArray, IntArray
+from dmrifw.spaces import BrokenSpace
+from dmrifw.typing import (
+    ArrayLike,
+    Axes,
+    BoolArray,
+    ComplexArray,
+    Degree,
+    Exterior,
+    FloatArray,
+    IntArray,
+    Method,
+)
 
-PROPAGATORS: dict[str, type[Propagator]] = {
+PROPAGATORS: dict[Method, type[Propagator]] = {
     "automatic": Automatic,
     "matrix-formalism": MatrixFormalism,
     "full-order": FullOrder,
@@ -61,16 +71,16 @@ class SignalModel:
         density: ArrayLike = 1.0,
         *,
         interfaces: ArrayLike | None = None,
-        exterior: Literal["reflecting", "permeable"] = "reflecting",
+        exterior: Exterior = "reflecting",
         surface_relaxivity: ArrayLike = 0.0,
         periodic: bool | Sequence[bool] = False,
-        degree: Literal[1, 2] = 1,
+        degree: Degree = 1,
         tolerance: float = 1e-3,
-        method: Literal["automatic", "matrix-formalism", "full-order"] = "automatic",
+        method: Method = "automatic",
     ) -> None:
-        _check_choice(exterior, ("reflecting", "permeable"), "exterior")
-        _check_choice(method, tuple(PROPAGATORS), "method")
-        _check_choice(degree, tuple(NODES), "degree")
+        _check_choice(exterior, get_args(Exterior), "exterior")
+        _check_choice(method, get_args(Method), "method")
+        _check_choice(degree, get_args(Degree), "degree")
         if not 0 < tolerance < 1:
             raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
         _share_cores(grid.comm)
@@ -215,7 +225,7 @@ def _checked_interfaces(grid: Grid, interfaces: ArrayLike | None) -> BoolArray |
     return mask
 
 
-def _checked_axes(periodic: bool | Sequence[bool]) -> tuple[bool, bool, bool]:
+def _checked_axes(periodic: bool | Sequence[bool]) -> Axes:
     axes = (periodic,) * 3 if isinstance(periodic, bool) else tuple(periodic)
     if len(axes) != 3 or not all(isinstance(axis, bool | np.bool_) for axis in axes):
         raise InputError(f"periodic = {periodic!r}", "give true or false, for all axes or for each", key="periodic")

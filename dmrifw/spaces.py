@@ -10,10 +10,9 @@ from dolfinx.mesh import entities_to_geometry
 from scipy.sparse.csgraph import connected_components
 
 from dmrifw.compat import FacetSubmesh
-from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
-from dmrifw.mesh.periodic import joined_sides
-from dmrifw.typing import ArrayLike, BoolArray, FloatArray, IntArray
+from dmrifw.mesh.periodic import periodic_sides
+from dmrifw.typing import ArrayLike, Axes, BoolArray, FloatArray, IntArray
 
 CELL_EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
 """Local vertices of the edges of a tetrahedron, in the order in which DOLFINx numbers them."""
@@ -49,7 +48,7 @@ class BrokenSpace:
         cell_of_local: (m,) row of `grid.cells` for each local cell, ghosts included.
 
     Raises:
-        InputError: Opposite sides of a periodic grid do not match.
+        InputError: Opposite sides of a periodic grid do not match, or a wall lies in them.
 
     Collective.
     """
@@ -59,11 +58,11 @@ class BrokenSpace:
         grid: Grid,
         interfaces: BoolArray | None = None,
         degree: int = 1,
-        periodic: tuple[bool, bool, bool] = (False, False, False),
+        periodic: Axes = (False, False, False),
     ) -> None:
         mesh = grid.mesh
         self.grid, self.degree, self.periodic = grid, degree, periodic
-        joined = [_checked_sides(grid, axis) for axis in range(3) if periodic[axis]]
+        joined = periodic_sides(grid, periodic)
         self.outside = grid.is_exterior.copy()
         for pairs, _ in joined:
             self.outside[pairs] = False
@@ -137,7 +136,7 @@ def merged_nodes(grid: Grid, walls: BoolArray, degree: int, joined: list[tuple[I
         grid: The grid.
         walls: (F,) True for the faces across which the field may jump.
         degree: Polynomial degree.
-        joined: Faces and vertices from `joined_sides` for each periodic axis.
+        joined: Faces and vertices from `periodic_sides`.
 
     Returns:
         (E n,) number of the unknown of each node, row-major, from 0 without gaps.
@@ -165,19 +164,6 @@ def _facing_nodes(grid: Grid, cells: IntArray, vertices: IntArray, degree: int) 
             place = np.hstack([place, _EDGE_PLACE[place[:, [1, 0, 0]], place[:, [2, 2, 1]]]])
         sides.append((NODES[degree] * cells[:, side][:, None] + place).ravel())
     return np.stack(sides)
-
-
-def _checked_sides(grid: Grid, axis: int) -> tuple[IntArray, IntArray]:
-    """`joined_sides`, with the same compartment on both sides."""
-    faces, vertices = joined_sides(grid, axis)
-    tags = grid.cell_tags[grid.face_cells[faces, 0]]
-    if (tags[:, 0] != tags[:, 1]).any():
-        raise InputError(
-            f"compartments {tags[tags[:, 0] != tags[:, 1]][0].tolist()} meet where {'xyz'[axis]} is periodic",
-            "put the boundary of the cell inside a compartment, so that no wall lies in it",
-            key="periodic",
-        )
-    return faces, vertices
 
 
 def _edge_places() -> IntArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,6 +147,41 @@ def write_fields(
     data["cell_tag"] = [np.full(len(grid.faces), -1, dtype=np.int64), grid.cell_tags]
     data["is_exterior"] = [grid.is_exterior.astype(np.int64), np.zeros(len(grid.cells), dtype=np.int64)]
     mesh = meshio.Mesh(grid.points, [("triangle", grid.faces), ("tetra", grid.cells)], cell_data=data)
+    with replacing(path) as temporary:
+        meshio.write(temporary, mesh, file_format="vtu")
+
+
+def write_magnetization(path: str | Path, grid: Grid, fields: ArrayLike, rows: Sequence[int]) -> None:
+    """Write magnetization fields as a .vtu file for ParaView, each tetrahedron with four points of its own.
+
+    So a field may jump from one tetrahedron to the next, as it does at a wall. Points hold, for each row, `real_ROW`,
+    `imaginary_ROW`, `magnitude_ROW` (relative to density 1) and `phase_ROW` (rad); cells hold `compartment`. The file
+    replaces an older one in one step.
+
+    Args:
+        path: Where; the suffix should be .vtu.
+        grid: The grid; coordinates are written in um.
+        fields: (n, E, 4) complex, as from `SignalModel.magnetization`.
+        rows: (n,) measurements to which they belong.
+
+    Raises:
+        InputError: The shape does not match the grid.
+
+    Local; call it on one rank.
+    """
+    values = np.asarray(fields, dtype=np.complex128)
+    if values.shape != (len(rows), *grid.cells.shape):
+        raise InputError(f"fields has shape {values.shape}", f"give {(len(rows), *grid.cells.shape)}", key="fields")
+    data: dict[str, np.ndarray] = {}
+    for row, field in zip(rows, values.reshape(len(rows), -1), strict=True):
+        data |= {f"real_{row}": field.real, f"imaginary_{row}": field.imag}
+        data |= {f"magnitude_{row}": np.abs(field), f"phase_{row}": np.angle(field)}
+    mesh = meshio.Mesh(
+        grid.points[grid.cells.ravel()],
+        [("tetra", np.arange(grid.cells.size).reshape(-1, 4))],
+        point_data=data,
+        cell_data={"compartment": [grid.cell_tags]},
+    )
     with replacing(path) as temporary:
         meshio.write(temporary, mesh, file_format="vtu")
 

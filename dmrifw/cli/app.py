@@ -67,13 +67,17 @@ def simulate(
     format: Annotated[
         SignalFormat, typer.Option("--format", help="Keep the dataset as signal.nc or as signal.zarr.")
     ] = SignalFormat.netcdf,
+    magnetization: Annotated[
+        str | None,
+        typer.Option(metavar="ROWS", help="Write the field at the echo of these measurements too, such as 0,5."),
+    ] = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
     """Simulate the signals of a config: signal.nc and signal.csv."""
     from dmrifw.cli.simulate import simulate as work
 
-    work(config, output, format=format.value, force=force, console=_shared_console())
+    work(config, output, format=format.value, magnetization=magnetization, force=force, console=_shared_console())
 
 
 @app.command()

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from dmrifw.cli.config import Config, Tissue
-from dmrifw.cli.fields import is_matrix
+from dmrifw.cli.config import Config
 from dmrifw.cli.geometry import Substrate
 from dmrifw.cli.measurements import build_protocol
+from dmrifw.cli.tissue import check_tissue, face_permeability, face_relaxivity, tissue_array
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
+from dmrifw.mesh.periodic import periodic_sides
 from dmrifw.sequences import Protocol
-from dmrifw.typing import BoolArray, FloatArray
+from dmrifw.typing import BoolArray, Degree, FloatArray
 
 if TYPE_CHECKING:
     from dmrifw.bridge import Simulator
@@ -31,6 +32,9 @@ AMBIENT_TOLERANCE = 1e-3
 
 COMPARTMENT_TOLERANCE = 1e-5
 """Default error in S/S0 where only the faces between compartments are walls: below that of a usual mesh."""
+
+_ELSEWHERE = {"method": "solver", "tolerance": "solver", "degree": "solver", "periodic": "geometry"}
+"""Arguments of `SignalModel` that do not come from `[tissue]`, and the tables that they do come from."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,11 @@ class Case:
         default = AMBIENT_TOLERANCE if self.substrate.ambient else COMPARTMENT_TOLERANCE
         return self.config.solver.tolerance or default
 
+    @property
+    def degree(self) -> Degree:
+        """Polynomial degree of the elements, by the config or as suits the geometry."""
+        return self.config.solver.degree or self.substrate.degree
+
     def signal_model(self, protocol: Protocol) -> SignalModel:
         """The forward model of this tissue for some measurements, in numpy. Collective.
 
@@ -97,15 +106,18 @@ class Case:
 
     def _forward(self, kind: type[Model], protocol: Protocol) -> Model:
         tissue, solver = self.config.tissue, self.config.solver
-        with blame("tissue", self.config.path, other={"method": "solver", "tolerance": "solver"}):
+        with blame("tissue", self.config.path, other=_ELSEWHERE):
             return kind(
                 self.grid,
                 protocol,
-                diffusivity=_array(tissue.diffusivity),
-                T2=_array(tissue.T2),
-                density=_array(tissue.density),
+                diffusivity=tissue_array(tissue.diffusivity),
+                T2=tissue_array(tissue.T2),
+                density=tissue_array(tissue.density),
                 interfaces=self.interfaces,
                 exterior=tissue.exterior,
+                surface_relaxivity=face_relaxivity(tissue, self.substrate),
+                periodic=self.substrate.periodic,
+                degree=self.degree,
                 tolerance=self.tolerance,
                 method=solver.method,
             )
@@ -139,68 +151,15 @@ def build_case(config: Config) -> Case:
         protocol = build_protocol(config.protocol, folder)
     with blame("geometry", config.path):
         substrate = config.geometry.build(folder)
+        periodic_sides(substrate.grid, substrate.periodic)
     with blame("tissue", config.path):
-        _check_per_compartment(config.tissue, substrate.grid.compartment_count)
+        check_tissue(config.tissue, substrate)
         permeability = face_permeability(config.tissue, substrate)
     return Case(config, substrate, protocol, permeability)
 
 
-def face_permeability(tissue: Tissue, substrate: Substrate) -> FloatArray | None:
-    """The permeability of every face.
-
-    `tissue.permeability` belongs to all faces of an ambient grid (one number, or one for each face), and otherwise to
-    the walls (one number, or one for each interface between compartments). Without it, or where it leaves them out,
-    walls have `barrier_permeability` and other faces `open_permeability`.
-
-    Args:
-        tissue: The `[tissue]` table.
-        substrate: Grid and walls.
-
-    Returns:
-        (F,) um/ms; None where nothing says which faces are walls.
-
-    Raises:
-        InputError: A list has the wrong length, or there is no wall.
-
-    Local.
-    """
-    count = len(substrate.grid.faces)
-    walls = substrate.barrier
-    if not substrate.ambient and (walls is None or not walls.any()):
-        _refuse_without_walls(tissue, substrate.mend)
-    values = None if tissue.permeability is None else np.asarray(tissue.permeability, dtype=np.float64)
-    if substrate.ambient and values is not None:
-        _check_length(values, count, "faces of the grid")
-        return np.broadcast_to(values, (count,)).copy()
-    if walls is None:
-        return None
-    permeability = np.where(walls, tissue.barrier_permeability, tissue.open_permeability)
-    if values is not None and values.ndim:
-        _check_length(values, substrate.grid.interface_count, "interfaces between compartments")
-        interface = substrate.grid.interface_of_face
-        permeability[interface >= 0] = values[interface[interface >= 0]]
-    elif values is not None:
-        permeability[walls] = values
-    return permeability
-
-
-def _refuse_without_walls(tissue: Tissue, mend: str) -> None:
-    """A permeability that would have no effect is a mistake; an empty list of them is none."""
-    for key in ("permeability", "barrier_permeability"):
-        if key in tissue.model_fields_set and getattr(tissue, key) not in (None, []):
-            raise InputError("the mesh has one compartment and no wall in it", mend, key=key)
-
-
-def mean_diffusivity(tissue: Tissue) -> float:
-    """The largest mean diffusivity of a compartment, um^2/ms: it sets the free diffusion length. Local."""
-    entries = tissue.diffusivity if isinstance(tissue.diffusivity, list) else [tissue.diffusivity]
-    if is_matrix(entries):
-        entries = [entries]
-    return max(float(np.trace(entry)) / 3 if isinstance(entry, list) else float(entry) for entry in entries)
-
-
-def smallest_wall_spacing(grid: Grid) -> float:
-    """The smallest distance in um from a face of a cell to the vertex opposite: no two walls lie closer. Local."""
+def smallest_cell_height(grid: Grid) -> float:
+    """The smallest distance from a face of a cell to the vertex opposite, um. Local."""
     opposite = grid.points[grid.cells]
     largest = np.zeros(len(grid.cells))
     for left_out in range(4):
@@ -223,26 +182,3 @@ def blame(section: str, file: Path, other: dict[str, str] | None = None) -> Iter
         key = (error.key or "").removeprefix(f"{section}.")
         table = (other or {}).get(key, section)
         raise InputError(error.fault, error.mend, key=".".join(filter(None, (table, key))), file=file) from error
-
-
-def _check_per_compartment(tissue: Tissue, count: int) -> None:
-    for key in ("diffusivity", "T2", "density"):
-        value: Any = getattr(tissue, key)
-        if isinstance(value, list) and not (key == "diffusivity" and is_matrix(value)) and len(value) != count:
-            told = f"{len(value)} values for {count} compartment{'s' if count > 1 else ''}"
-            raise InputError(told, "give one number, or one for each compartment", key=key)
-
-
-def _check_length(values: FloatArray, count: int, of_what: str) -> None:
-    if values.ndim and len(values) != count:
-        told = f"{len(values)} values for {count} {of_what}"
-        raise InputError(told, f"give one number, or {count}" if count else "give one number", key="permeability")
-
-
-def _array(value: Any) -> Any:
-    """A plain number as it is; a list as an array, of matrices only where one entry is a matrix."""
-    if not isinstance(value, list):
-        return value
-    if not is_matrix(value) and any(isinstance(entry, list) for entry in value):
-        value = [entry if isinstance(entry, list) else (entry * np.eye(3)).tolist() for entry in value]
-    return np.asarray(value, dtype=np.float64)

@@ -18,6 +18,7 @@ from dmrifw.cli.fields import (
     Permeability,
     Positive,
     RelaxationTimes,
+    Relaxivities,
     Section,
     Time,
     nearest,
@@ -25,6 +26,7 @@ from dmrifw.cli.fields import (
 from dmrifw.cli.geometry import FileGeometry, Geometry
 from dmrifw.errors import InputError
 from dmrifw.sequences import parameters
+from dmrifw.typing import Degree, Exterior, Method
 
 
 class Tissue(Section):
@@ -36,7 +38,8 @@ class Tissue(Section):
     permeability: Permeabilities | None = None
     barrier_permeability: Permeability = 0.01
     open_permeability: Permeability = 100.0
-    exterior: Literal["reflecting", "permeable"] = "reflecting"
+    surface_relaxivity: Relaxivities = 0.0
+    exterior: Exterior = "reflecting"
 
 
 class Shell(Section):
@@ -108,7 +111,8 @@ _TIMING = ("delta", "Delta", "sidecar", "image")
 class Solver(Section):
     """`[solver]`: how the Bloch-Torrey equation is solved."""
 
-    method: Literal["matrix-formalism"] = "matrix-formalism"
+    method: Method = "automatic"
+    degree: Degree | None = None
     tolerance: Annotated[Positive, Field(lt=1)] | None = None
 
 

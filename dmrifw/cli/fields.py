@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, model_validator
 
 from dmrifw.errors import InputError
+from dmrifw.typing import Axes
 from dmrifw.units import BOUNDARY_UNITS, parse
 
 
@@ -153,6 +154,14 @@ def _check_directions(value: Any) -> Any:
     return [_at_entry(_check_vector, row, index) for index, row in enumerate(value)]
 
 
+def _check_axes(value: Any) -> Axes:
+    """True or false for all axes, or for each."""
+    axes = [value] * 3 if isinstance(value, bool) else value
+    if not _is_triple(axes) or not all(isinstance(axis, bool) for axis in axes):
+        raise InputError(f"got {value!r}", "give true or false, or one for each axis, such as [true, true, false]")
+    return axes[0], axes[1], axes[2]
+
+
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
@@ -169,6 +178,8 @@ Positive: TypeAlias = Annotated[float, BeforeValidator(_checker("dimensionless",
 Point: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_point)]
 Vector: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_vector)]
 
+PeriodicAxes: TypeAlias = Annotated[Axes, PlainValidator(_check_axes)]
+
 Permeabilities: TypeAlias = Annotated[
     float | list[float],
     PlainValidator(_or_none_at_all(_one_or_list(_checker("permeability", zero=True, infinite=False)))),
@@ -179,6 +190,9 @@ RelaxationTimes: TypeAlias = Annotated[
 ]
 Densities: TypeAlias = Annotated[
     float | list[float], PlainValidator(_one_or_list(_checker("dimensionless", zero=False, infinite=False)))
+]
+Relaxivities: TypeAlias = Annotated[
+    float | list[float], PlainValidator(_one_or_list(_checker("permeability", zero=True, infinite=False)))
 ]
 BValues: TypeAlias = Annotated[
     float | list[float], PlainValidator(_one_or_list(_checker("bvalue", zero=True, infinite=False)))

@@ -11,7 +11,8 @@ from dmrifw.surface import remove, replacing
 
 SIGNALS = {"netcdf": "signal.nc", "zarr": "signal.zarr"}
 SIGNAL_TABLE = "signal.csv"
-SIGNAL_FILES = (*SIGNALS.values(), SIGNAL_TABLE)
+MAGNETIZATION = "magnetization.vtu"
+SIGNAL_FILES = (*SIGNALS.values(), SIGNAL_TABLE, MAGNETIZATION)
 CHECKPOINT = "checkpoint.h5"
 HISTORY = "history.csv"
 METRICS = "metrics.json"

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from dmrifw.cli.barriers import Barriers, walls_of
-from dmrifw.cli.fields import Distance, Length, Lengths, Section
+from dmrifw.cli.fields import Distance, Length, Lengths, PeriodicAxes, Section
 from dmrifw.errors import InputError
 from dmrifw.mesh import Extracellular, Grid, bcc_grid, generators
 from dmrifw.mesh.files import read_grid
 from dmrifw.mesh.lattice import DEFAULT_SIZE
-from dmrifw.typing import BoolArray
+from dmrifw.typing import Axes, BoolArray, Degree
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,16 @@ class Substrate:
         barrier: (F,) True on the faces that are walls; None where nothing says which.
         ambient: Whether every face may be a wall, as on the grid of an inversion; otherwise those in `barrier` alone.
         mend: What can be done about a permeability where there is no wall.
+        periodic: Per axis, whether the grid goes on at its opposite side.
+        degree: The polynomial degree that suits the shape: quadratic elements pay where walls are flat.
     """
 
     grid: Grid
     barrier: BoolArray | None = None
     ambient: bool = False
     mend: str = "remove it"
+    periodic: Axes = (False, False, False)
+    degree: Degree = 1
 
     @property
     def interfaces(self) -> BoolArray | None:
@@ -72,13 +76,21 @@ class FileGeometry(Section):
     h: Length | None = None
     barrier: Barriers = Field(default=[])
     ambient: bool | None = None
+    periodic: PeriodicAxes = (False, False, False)
 
     def build(self, folder: Path) -> Substrate:
         """The substrate of `path`, relative to `folder`. Collective.
 
         Raises:
-            InputError: The file is missing or unreadable, or its mesh is not a sound tetrahedral grid.
+            InputError: The file is missing or unreadable, its mesh is not a sound tetrahedral grid, or every face may
+                be a wall but some are joined.
         """
+        if self.ambient and any(self.periodic):
+            raise InputError(
+                "every face may be a wall (ambient), but not those at which a periodic grid goes on",
+                "remove periodic, or set ambient = false",
+                key="periodic",
+            )
         file = folder / self.path
         if not file.is_file():
             raise InputError(f"there is no file {file}", "give the path of a mesh, relative to the config", key="path")
@@ -88,9 +100,8 @@ class FileGeometry(Section):
             walls = grid.is_interface if walls is None else grid.is_interface | walls
         if self.ambient:
             return Substrate(grid, walls if walls.any() else None, ambient=True)
-        return Substrate(
-            grid, walls, mend="give barrier, or ambient = true under [geometry] to let every face be a wall"
-        )
+        mend = "give barrier, or ambient = true under [geometry] to let every face be a wall"
+        return Substrate(grid, walls, mend=mend, periodic=self.periodic)
 
 
 class ExtracellularSpace(Section):
@@ -124,10 +135,12 @@ class LayersGeometry(Section):
     transverse: Lengths = Field(default=list(generators.DEFAULT_TRANSVERSE))
     h: Length = generators.DEFAULT_LAYER_H
     transverse_h: Length = generators.DEFAULT_TRANSVERSE_H
+    periodic: PeriodicAxes = (False, False, False)
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Local."""
-        return _compartments(generators.layers(self.widths, self.transverse, self.h, self.transverse_h))
+        grid = generators.layers(self.widths, self.transverse, self.h, self.transverse_h, self.periodic[0])
+        return Substrate(grid, grid.is_interface, periodic=self.periodic, degree=2)
 
 
 class SpheresGeometry(CellGeometry):
@@ -206,10 +219,12 @@ class BoxGeometry(Section):
     kind: Literal["box"]
     size: Lengths
     h: Length = generators.DEFAULT_TRANSVERSE_H
+    periodic: PeriodicAxes = (False, False, False)
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Local."""
-        return _compartments(generators.box(self.size, self.h))
+        grid = generators.box(self.size, self.h)
+        return Substrate(grid, grid.is_interface, periodic=self.periodic, degree=2)
 
 
 class PackedCylindersGeometry(Section):
@@ -229,7 +244,7 @@ class PackedCylindersGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.packed_cylinders(**self.model_dump(exclude={"kind"})))
+        return _packed(generators.packed_cylinders(**self.model_dump(exclude={"kind"})), self.periodic)
 
 
 class PackedSpheresGeometry(Section):
@@ -247,7 +262,7 @@ class PackedSpheresGeometry(Section):
 
     def build(self, folder: Path) -> Substrate:
         """The substrate. Collective."""
-        return _compartments(generators.packed_spheres(**self.model_dump(exclude={"kind"})))
+        return _packed(generators.packed_spheres(**self.model_dump(exclude={"kind"})), self.periodic)
 
 
 Geometry = Annotated[
@@ -266,5 +281,5 @@ Geometry = Annotated[
 ]
 
 
-def _compartments(grid: Grid) -> Substrate:
-    return Substrate(grid, grid.is_interface)
+def _packed(grid: Grid, periodic: bool) -> Substrate:
+    return Substrate(grid, grid.is_interface, periodic=(periodic, periodic, periodic))

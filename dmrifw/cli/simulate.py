@@ -13,38 +13,47 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from dmrifw import report
-from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw import report, surface
+from dmrifw.cli.case import Case, build_case, smallest_cell_height
 from dmrifw.cli.config import load
-from dmrifw.cli.folder import SIGNAL_FILES, SIGNAL_TABLE, SIGNALS, RunFolder
+from dmrifw.cli.folder import MAGNETIZATION, SIGNAL_FILES, SIGNAL_TABLE, SIGNALS, RunFolder
 from dmrifw.cli.parallel import is_first, together
+from dmrifw.cli.tissue import mean_diffusivity
+from dmrifw.errors import InputError
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray
 
 if TYPE_CHECKING:
     import xarray
 
+    from dmrifw.simulator import SignalModel
 
-def simulate(config_file: Path, output: Path, *, format: str, force: bool, console: Console) -> None:
+
+def simulate(
+    config_file: Path, output: Path, *, format: str, magnetization: str | None, force: bool, console: Console
+) -> None:
     """Simulate the signals of a config and write them to a folder.
 
     Args:
         config_file: The config.
         output: The run folder.
         format: A key of `SIGNALS`: how the dataset is kept.
+        magnetization: Rows of the measurements whose field is written too, such as "0,5"; None for no field.
         force: Whether results in it may be overwritten.
         console: Where to tell what was done.
 
     Raises:
-        InputError: The config is at fault, or the folder holds results; nothing is then written.
+        InputError: The config or a row is at fault, or the folder holds results; nothing is then written.
 
     Collective.
     """
     folder = RunFolder(output, config_file, SIGNAL_FILES)
-    case = together(lambda: _checked(config_file, folder, force))
+    case, rows = together(lambda: _checked(config_file, folder, force, magnetization))
     started = time.perf_counter()
     with _progress(console, f"{len(case.protocol)} signals on {len(case.grid.cells)} tetrahedra"):
-        parts, unweighted = signals(case)
+        model = case.signal_model(with_unweighted(case.protocol))
+        parts, unweighted = signals(case, model)
+        fields = model.magnetization(case.required_permeability(), rows) if rows else None
     seconds = time.perf_counter() - started
     dataset = report.signal_dataset(
         case.protocol,
@@ -60,25 +69,56 @@ def simulate(config_file: Path, output: Path, *, format: str, force: bool, conso
         folder.start(case.config.text)
         report.write_dataset(output / SIGNALS[format], dataset)
         report.write_csv(output / SIGNAL_TABLE, dataset)
+        if fields is not None:
+            surface.write_magnetization(output / MAGNETIZATION, case.grid, fields, rows)
+    written = [SIGNALS[format], SIGNAL_TABLE, *([MAGNETIZATION] if rows else [])]
     console.print(summary(case, dataset))
     console.print(geometry_line(case), soft_wrap=True)
     console.print(
-        f"{len(case.protocol)} signals in {seconds:.1f} s, written to {output}/: {SIGNALS[format]}, {SIGNAL_TABLE}",
+        f"{len(case.protocol)} signals in {seconds:.1f} s, written to {output}/: {', '.join(written)}",
         soft_wrap=True,
     )
 
 
-def _checked(config_file: Path, folder: RunFolder, force: bool) -> Case:
+def _checked(config_file: Path, folder: RunFolder, force: bool, magnetization: str | None) -> tuple[Case, list[int]]:
     folder.refuse_unwritable()
     if not force:
         folder.refuse_results()
     case = build_case(load(config_file))
     case.required_permeability()
-    return case
+    return case, [] if magnetization is None else measurement_rows(magnetization, len(case.protocol))
 
 
-def signals(case: Case) -> tuple[ComplexArray, FloatArray]:
-    """Signals of a case, and |S| at b = 0 of each of its sequences, which is simulated where it is not measured.
+def measurement_rows(text: str, count: int) -> list[int]:
+    """Rows of `count` measurements, from numbers with commas between them; each once, in their order.
+
+    Raises:
+        InputError: Something else stands there, or there is no such row.
+
+    Local.
+    """
+    mend, rows = f"give rows from 0 to {count - 1}, with commas between them, such as 0,5", []
+    for word in text.split(","):
+        if not word.strip().isdecimal():
+            raise InputError(f"{word.strip()!r} is no row of the measurements", mend, key="--magnetization")
+        if int(word) >= count:
+            raise InputError(f"there is no row {int(word)}", mend, key="--magnetization")
+        rows.append(int(word))
+    return list(dict.fromkeys(rows))
+
+
+def with_unweighted(protocol: Protocol) -> Protocol:
+    """A protocol, and after it one measurement at b = 0 of each waveform of which it has none. Local."""
+    unmeasured = np.setdiff1d(np.arange(len(protocol.waveforms)), protocol.sequence[protocol.bvals == 0])
+    return reduce(add, [_unweighted(protocol, number) for number in unmeasured], protocol)
+
+
+def signals(case: Case, model: SignalModel) -> tuple[ComplexArray, FloatArray]:
+    """Signals of a case, and |S| at b = 0 of each of its sequences.
+
+    Args:
+        case: The case.
+        model: Its model for its protocol `with_unweighted`.
 
     Returns:
         (n, C) complex signals of the compartments, and (n_sequences,) unweighted magnitudes of their sum, um^3,
@@ -86,10 +126,7 @@ def signals(case: Case) -> tuple[ComplexArray, FloatArray]:
 
     Collective.
     """
-    protocol = case.protocol
-    unmeasured = np.setdiff1d(np.arange(len(protocol.waveforms)), protocol.sequence[protocol.bvals == 0])
-    extended = reduce(add, [_unweighted(protocol, number) for number in unmeasured], protocol)
-    model, permeability = case.signal_model(extended), case.required_permeability()
+    extended, permeability = model.protocol, case.required_permeability()
     if case.grid.compartment_count > 1:
         parts = model.compartment_signal(permeability)
     else:
@@ -98,7 +135,7 @@ def signals(case: Case) -> tuple[ComplexArray, FloatArray]:
     magnitudes = np.abs(parts.sum(axis=1)[at_zero])
     sequence = extended.sequence[at_zero]
     unweighted = np.bincount(sequence, magnitudes) / np.bincount(sequence)
-    return parts[: len(protocol)], unweighted
+    return parts[: len(case.protocol)], unweighted
 
 
 def _progress(console: Console, told: str) -> Progress:
@@ -140,12 +177,12 @@ def summary(case: Case, dataset: xarray.Dataset | None = None) -> Table:
 
 
 def geometry_line(case: Case) -> str:
-    """Size of the grid and the smallest wall spacing, in words. Local."""
+    """Size of the grid and the smallest cell height, in words. Local."""
     grid = case.grid
     walls = "" if case.true_barrier is None else f", {int(case.true_barrier.sum())} of them walls"
     return (
         f"{len(grid.cells)} tetrahedra, {len(grid.faces)} faces{walls}; volume {grid.volume:.6g} um³; "
-        f"smallest wall spacing {smallest_wall_spacing(grid):.3g} um"
+        f"smallest cell height {smallest_cell_height(grid):.3g} um"
     )
 
 

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from dmrifw.errors import InputError
 from dmrifw.mesh.grid import Grid
-from dmrifw.typing import IntArray
+from dmrifw.typing import Axes, IntArray
 
 _SLACK = 1e-5
 """Relative to the extent of the grid."""
@@ -16,6 +16,28 @@ _SLACK = 1e-5
 def matching_faces(grid: Grid, axis: int) -> IntArray:
     """(n, 2) the faces of `joined_sides` alone. Local."""
     return joined_sides(grid, axis)[0]
+
+
+def periodic_sides(grid: Grid, axes: Axes) -> list[tuple[IntArray, IntArray]]:
+    """What periodicity joins: `joined_sides` for each axis along which a grid goes on at its opposite side.
+
+    Raises:
+        InputError: The faces of two sides do not match, or different compartments meet there.
+
+    Local.
+    """
+    joined = []
+    for axis in np.flatnonzero(axes):
+        faces, vertices = joined_sides(grid, int(axis))
+        tags = grid.cell_tags[grid.face_cells[faces, 0]]
+        if (tags[:, 0] != tags[:, 1]).any():
+            raise InputError(
+                f"compartments {tags[tags[:, 0] != tags[:, 1]][0].tolist()} meet where {'xyz'[axis]} is periodic",
+                "put the boundary of the cell inside a compartment, so that no wall lies in it",
+                key="periodic",
+            )
+        joined.append((faces, vertices))
+    return joined
 
 
 def joined_sides(grid: Grid, axis: int) -> tuple[IntArray, IntArray]:

@@ -68,7 +68,7 @@ def test_an_error_in_the_config_does_not_wait_for_torch(tmp_path: Path) -> None:
 def test_anything_else_is_status_1_in_one_line(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(case: object) -> None:
+    def broken(case: object, model: object) -> None:
         raise RuntimeError("something\nnobody foresaw")
 
     monkeypatch.setattr("dmrifw.cli.simulate.signals", broken)
@@ -125,7 +125,7 @@ class TestRanks:
         program = (
             "import sys\nfrom mpi4py import MPI\nfrom dmrifw.cli import parallel, simulate\n"
             "from dmrifw.cli.app import run\n"
-            "def broken(case):\n"
+            "def broken(case, model):\n"
             "    assert MPI.COMM_WORLD.rank == 0, 'only rank 1 fails'\n"
             "    MPI.COMM_WORLD.barrier()\n"
             "parallel.PATIENCE_SECONDS = 0.2\nsimulate.signals = broken\nsys.exit(run())"

@@ -8,8 +8,9 @@ import meshio
 import numpy as np
 import pytest
 
-from dmrifw.cli.case import Case, build_case, mean_diffusivity, smallest_wall_spacing
+from dmrifw.cli.case import Case, build_case, smallest_cell_height
 from dmrifw.cli.config import parse_text
+from dmrifw.cli.tissue import mean_diffusivity
 from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere, Torus
@@ -164,10 +165,10 @@ class TestFile:
             case('[geometry]\nkind = "file"\npath = "surface.vtu"\n', tmp_path)
 
 
-def test_the_smallest_wall_spacing_is_the_smallest_height_of_a_cell() -> None:
+def test_the_smallest_cell_height_is_that_above_the_largest_face() -> None:
     """A corner tetrahedron with legs 1, 2 and 3: its largest face is the oblique one, 3.5 um^2, its volume 1 um^3."""
     grid = from_arrays([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], [[0, 1, 2, 3]])
-    assert smallest_wall_spacing(grid) == pytest.approx(3 * 1 / 3.5)
+    assert smallest_cell_height(grid) == pytest.approx(3 * 1 / 3.5)
 
 
 def test_the_diffusion_length_follows_the_mean_of_a_tensor() -> None:

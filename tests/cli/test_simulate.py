@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import meshio
 import numpy as np
 import pytest
 
@@ -104,7 +105,7 @@ def test_netcdf_says_all_that_the_table_says_and_where_it_comes_from(results: Pa
     assert dataset.attrs["mesh_sha256"] == report.mesh_hash(bcc_grid(2, 20.0))
     assert dataset.attrs["version_dmrifw"]
     assert dataset.attrs["tolerance"] == 1e-3
-    assert dataset.attrs["method"] == "matrix-formalism"
+    assert dataset.attrs["method"] == "automatic"
 
 
 def test_the_dataset_may_be_zarr(config: Path, results: Path, tmp_path: Path) -> None:
@@ -150,6 +151,38 @@ def test_compartments_add_up_to_the_signal(tmp_path: Path) -> None:
         np.testing.assert_allclose(dataset["compartment_signal"].values[:, compartment], part, rtol=1e-4)
 
 
+def test_the_magnetization_is_a_field_that_jumps_at_walls(tmp_path: Path) -> None:
+    """In closed slabs of density 1: 1 everywhere at b = 0, and linear elements add up to the signal of each slab."""
+    (tmp_path / "config.toml").write_text(LAYERS + "[solver]\ndegree = 1\n")
+    words = ["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out"), "--magnetization", "1, 0"]
+    assert run(words) == 0
+    mesh = meshio.read(tmp_path / "out" / "magnetization.vtu")
+    cells, compartment = mesh.cells_dict["tetra"], mesh.cell_data["compartment"][0]
+    assert len(mesh.points) == cells.size
+    np.testing.assert_allclose(mesh.point_data["magnitude_0"], 1, atol=1e-5)
+    np.testing.assert_allclose(mesh.point_data["phase_0"], 0, atol=1e-5)
+    field = mesh.point_data["real_1"] + 1j * mesh.point_data["imaginary_1"]
+    np.testing.assert_allclose(mesh.point_data["magnitude_1"] * np.exp(1j * mesh.point_data["phase_1"]), field)
+    a, b, c, d = np.moveaxis(mesh.points[cells], 1, 0)
+    content = np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a) / 6 * field[cells].mean(axis=1)
+    parts = report.read_signals(tmp_path / "out" / "signal.nc")["compartment_signal"].values[1]
+    for number in range(2):
+        assert content[compartment == number].sum() == pytest.approx(parts[number], abs=1e-9)
+
+
+@pytest.mark.parametrize(("rows", "told"), [("2", "no row 2"), ("0,-1", "'-1' is no row"), ("", "'' is no row")])
+def test_bad_rows_of_the_magnetization_are_refused(
+    rows: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(LAYERS)
+    words = ["simulate", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out"), "--magnetization", rows]
+    assert run(words) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and told in line
+    assert "--magnetization: " in line and "give rows from 0 to 1" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_echo_shows_units_and_scales(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The free diffusion length is sqrt(6 D t_d), t_d = Delta - delta/3.
 
@@ -159,7 +192,7 @@ def test_the_echo_shows_units_and_scales(config: Path, tmp_path: Path, capsys: p
     """
     assert run(["simulate", str(config), "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    for told in ("0 to 1000", "14.1", "26.1", "smallest wall spacing 7.07 um", "48 tetrahedra", str(tmp_path / "out")):
+    for told in ("0 to 1000", "14.1", "26.1", "smallest cell height 7.07 um", "48 tetrahedra", str(tmp_path / "out")):
         assert told in printed
 
 

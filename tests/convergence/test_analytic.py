@@ -26,11 +26,12 @@ def substrates(kind: str) -> dict[str, list[dict]]:
     return groups
 
 
-def largest_error(substrate: str, cases: list[dict], **geometry: float) -> float:
+def largest_error(substrate: str, cases: list[dict], solver: dict | None = None, **geometry: float) -> float:
     """Largest |attenuation - exact| over the cases of one substrate."""
     shape, tissue = json.loads(substrate)
     lines = ["[geometry]", *(f"{key} = {json.dumps(value)}" for key, value in (shape | geometry).items())]
     lines += ["[tissue]", *(f"{key} = {json.dumps(value)}" for key, value in tissue.items())]
+    lines += ["[solver]", *(f"{key} = {json.dumps(value)}" for key, value in (solver or {}).items())]
     for case in cases:
         pulse = case["protocol"]
         lines += ["[[protocol.shell]]", 'waveform = "pgse"', f"b = [0, {pulse['b']}]", f"delta = {pulse['delta']}"]
@@ -63,8 +64,33 @@ def test_permeable_shells(kind: str, substrate: str) -> None:
     assert largest_error(substrate, substrates(kind)[substrate]) < BARS[kind]
 
 
-def test_layers_converge_at_second_order() -> None:
-    """Linear elements: halving the resolution across the layers divides the error by four."""
+@pytest.mark.parametrize(("degree", "order", "sizes"), [(1, 2, (0.4, 0.2)), (2, 4, (2.5, 1.25))])
+def test_layers_converge_at_twice_the_degree(degree: int, order: int, sizes: tuple[float, float]) -> None:
+    """Signals are quadratic in the field: halving the resolution across divides the error by 4, or by 16."""
     substrate, cases = next(item for item in substrates("layers").items() if '"permeability": [0.1]}' in item[0])
-    coarse, fine = (largest_error(substrate, cases, h=h) for h in (0.4, 0.2))
-    assert np.log2(coarse / fine) > 1.8
+    coarse, fine = (largest_error(substrate, cases, {"degree": degree}, h=h) for h in sizes)
+    assert np.log2(coarse / fine) > order - 0.2
+
+
+OBLIQUE = 0.337828758
+"""Four slabs of 5 um, 20 x 20 um across, D 2, kappa 0.1; PGSE 2/6 ms along (1, 1, 1), b = 1000."""
+
+
+def test_oblique_gradients_part_along_the_axes() -> None:
+    """The number is a product: along each axis the slabs see a third of b."""
+    pulse = {"b": 1000 / 3, "delta": 2, "Delta": 6, "direction": [1, 0, 0]}
+    parts = []
+    for widths, tissue in (([5, 5, 5, 5], {"diffusivity": 2, "permeability": 0.1}), ([20], {"diffusivity": 2})):
+        substrate = json.dumps([{"kind": "layers", "widths": widths}, tissue])
+        case = {"protocol": pulse, "attenuation": 0.0}
+        parts.append(largest_error(substrate, [case], {"tolerance": 1e-7}, h=0.25))
+    assert parts[0] * parts[1] ** 2 == pytest.approx(OBLIQUE, abs=2e-7)
+
+
+@pytest.mark.slow
+def test_oblique_gradient_in_four_wide_layers() -> None:
+    """`OBLIQUE` in three dimensions, to 5e-5 at the default resolution."""
+    shape = {"kind": "layers", "widths": [5, 5, 5, 5], "transverse": [20, 20]}
+    pulse = {"b": 1000, "delta": 2, "Delta": 6, "direction": [1, 1, 1]}
+    substrate = json.dumps([shape, {"diffusivity": 2, "permeability": 0.1}])
+    assert largest_error(substrate, [{"protocol": pulse, "attenuation": OBLIQUE}]) < 5e-5

@@ -41,6 +41,14 @@ class TestLayers:
             on = grid.faces[grid.interface_of_face == number]
             np.testing.assert_allclose(grid.points[on][..., 0], x, atol=1e-12)
 
+    def test_periodic_ones_have_one_compartment_at_both_ends(self) -> None:
+        """Tags by layer; the last wall lies between compartments 0 and 2."""
+        grid = layers([1, 2, 3, 1], h=1.0, periodic=True)
+        middle = grid.points[grid.cells, 0].mean(axis=1)
+        np.testing.assert_array_equal(grid.cell_tags, np.array([0, 1, 2, 0])[np.searchsorted([1, 3, 6], middle)])
+        np.testing.assert_array_equal(grid.interface_pairs, [[0, 1], [0, 2], [1, 2]])
+        np.testing.assert_array_equal(layers([2], h=1.0, periodic=True).cell_tags, layers([2], h=1.0).cell_tags)
+
     def test_steps_are_at_most_those_asked_for(self) -> None:
         grid = layers([1.0, 0.25], transverse=[2, 3], h=0.3, transverse_h=1.0)
         for axis, steps in ((0, 0.25), (1, 1.0), (2, 1.0)):
@@ -53,6 +61,10 @@ class TestLayers:
             ({"widths": [5, -1]}, "widths = -1; give a positive number, in um"),
             ({"widths": [5], "transverse": [1]}, "transverse: got [1]; give 2 lengths in um"),
             ({"widths": [5], "h": 0}, "h = 0; give a positive number"),
+            (
+                {"widths": [5, 3], "periodic": True},
+                "give one width, 8, or put the boundary inside a layer: [2.5, 3",
+            ),
             ({"widths": [5e9]}, "tetrahedra; enlarge h, or check the units"),
         ],
     )

@@ -115,7 +115,7 @@ def box(size: ArrayLike, h: float = DEFAULT_TRANSVERSE_H, comm: MPI.Comm | None 
     Local.
     """
     size = lengths(size, "size", 3)
-    return layers(size[:1], size[1:], h, h, comm)
+    return layers(size[:1], size[1:], h, h, comm=comm)
 
 
 def _meshed(add: Callable[[Any], object], h: float) -> Arrays:
