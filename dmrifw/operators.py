@@ -26,8 +26,8 @@ class Operators:
         open_faces: (F,) faces whose permeability has an effect: interior ones, and exterior ones if permeable.
         encoding: How gradients enter.
         mass: (rho w, v).
-        slowest_relaxation: The smallest 1/T2, 1/ms. It acts on all of w alike, so it is left out of the operators and is
-            a factor of the signals.
+        slowest_relaxation: The smallest 1/T2, 1/ms. It acts on all of w alike, so it is no part of the operators but a
+            factor of the signals.
         decay: (rho D grad w, grad v) + (rho w/T2, v) without the slowest relaxation, and the loss at surfaces.
         couplings: The matrices that `encoding` weights: for i = 0, 1, 2 the moment (rho x_i w, v), relative to the
             middle of the grid, or the drift along a periodic axis; then the spread of the diffusivity there.

@@ -164,7 +164,7 @@ class MatrixFormalism(Propagator):
 
 
 class Automatic(MatrixFormalism):
-    """The cheaper of the two: modes serve many measurements, the assembled equation few, or those that need all modes."""
+    """The cheaper of the two: modes for many measurements, full order for few, and for those that need all modes."""
 
     def _system(self, permeability: FloatArray, rows: IntArray) -> System:
         full = self._full(permeability)

@@ -226,7 +226,7 @@ class Propagator(ABC):
     def _probes(self, sequence: int, rows: IntArray, turn: int = 0) -> tuple[Waveform, FloatArray]:
         """The waveform of a sequence, and q = 0 with the next few of its measurements, the hardest first.
 
-        Measurements at the largest q come first, spread over their directions, then the others, and then from the start.
+        Measurements at the largest q come first, spread over their directions, then the others, then from the start.
         """
         q = np.unique(self.protocol.q[rows[self.protocol.sequence[rows] == sequence]], axis=0)
         strength = np.linalg.norm(q, axis=1)
@@ -242,7 +242,7 @@ class Propagator(ABC):
 
         At least four in the shortest driven interval and two in the shortest still one, so that half as many are a
         different scheme; so many that the fastest precession on the grid turns by less than two radians in a step; and
-        along periodic axes, where the drift by 2 D k is explicit, so many that this is stable beside implicit diffusion.
+        along periodic axes, where the drift by 2 D k is explicit, so many that this is stable.
         """
         cuts = intervals(drive.waveform, drive.encoding, Steps(1.0, 1.0))
         lengths = {still: [cut.stop - cut.start for cut in cuts if cut.still == still] for still in (True, False)}

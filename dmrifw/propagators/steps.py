@@ -103,8 +103,8 @@ _LARGEST_STRIDE = 256.0
 def measured_rate(signal: Callable[[float], ComplexArray], base: float, target: float) -> float:
     """Steps per ms whose error, measured by doubling them, is within a target.
 
-    Rates come from a coarse ladder, so that they stay put under small changes of the tissue. Fourth order would make the
-    error a fifteenth of the change; stiffness lowers the order, so an eighth is reckoned with.
+    Rates come from a coarse ladder, so that they stay put under small changes of the tissue. Fourth order would make
+    the error a fifteenth of the change; stiffness lowers the order, so an eighth is reckoned with.
 
     Args:
         signal: The attenuations at a rate.
