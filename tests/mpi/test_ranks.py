@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
+FULL_ORDER = Path(__file__).parent / "full_order.py"
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
 
-def run(folder: Path, ranks: int, exterior: str, environment: dict[str, str] | None = None) -> dict[str, np.ndarray]:
+def run(
+    folder: Path, ranks: int, *arguments: str, environment: dict[str, str] | None = None, script: Path = SCRIPT
+) -> dict[str, np.ndarray]:
     output = folder / "result.npz"
     launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
-    command = [*launcher, sys.executable, str(SCRIPT), str(output), exterior]
+    command = [*launcher, sys.executable, str(script), str(output), *arguments]
     done = subprocess.run(
         command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=300, check=False
     )
@@ -54,4 +57,32 @@ def test_number_of_ranks_does_not_show(serial, tmp_path: Path, ranks: int) -> No
 def test_complex_build_does_not_show(serial, tmp_path: Path) -> None:
     """Forms are assembled in float64 in either build, and modes are made real."""
     exterior, expected = serial
-    assert_same(expected, run(tmp_path, 1, exterior, COMPLEX))
+    assert_same(expected, run(tmp_path, 1, exterior, environment=COMPLEX))
+
+
+@pytest.fixture(scope="module")
+def serial_full_order(tmp_path_factory) -> dict[str, np.ndarray]:
+    return run(tmp_path_factory.mktemp("serial"), 1, script=FULL_ORDER)
+
+
+def assert_all_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    """1e-9 of the largest: the steps are the same, so that only rounding differs."""
+    assert one.keys() == other.keys()
+    for key in one.keys() - {"ranks"}:
+        scale = np.abs(one[key]).max()
+        assert scale > 0
+        np.testing.assert_allclose(other[key], one[key], rtol=0, atol=1e-9 * scale, err_msg=key)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_full_order_on_ranks(serial_full_order, tmp_path: Path, ranks: int) -> None:
+    """Distributed unknowns, merged across walls and periodic sides: signals, gradients, compartments and fields."""
+    found = run(tmp_path, ranks, script=FULL_ORDER)
+    assert found["ranks"] == ranks
+    assert_all_same(serial_full_order, found)
+
+
+@pytest.mark.skipif(not Path(COMPLEX["PETSC_DIR"]).exists(), reason="this machine has no complex PETSc build")
+def test_full_order_in_the_complex_build(serial_full_order, tmp_path: Path) -> None:
+    """Factorizations are of complex matrices there, with nothing in their imaginary parts."""
+    assert_all_same(serial_full_order, run(tmp_path, 1, environment=COMPLEX, script=FULL_ORDER))
