@@ -49,7 +49,7 @@ class ReducedSystem:
     operators: Operators
 
     divided: ClassVar[bool] = True
-    time_share: ClassVar[float] = 0.1
+    time_share: ClassVar[float] = 0.5
 
     @property
     def size(self) -> int:

@@ -119,5 +119,6 @@ def dense_signal(model: SignalModel, permeability: np.ndarray, steps_per_ms: flo
                         generator = 0.5 * decay + sum(w * c for w, c in zip(share, couplings, strict=True))
                         exponential, before = scipy.linalg.expm(-h * generator), share
                     state = exponential @ state
-        signals.append(start @ state * encoding.damping(waveform, q[None])[0])
+        relaxed = np.exp(-operators.slowest_relaxation * waveform.echo_time)
+        signals.append(start @ state * relaxed * encoding.damping(waveform, q[None])[0])
     return np.array(signals)

@@ -47,7 +47,7 @@ def test_fourth_order_in_the_step() -> None:
     drive = Drive(model.protocol.waveforms[0], model.protocol.q[rows], model.operators.encoding)
     expected = dense_signal(model, permeability, 0.0)
     errors = [
-        np.abs(model.propagator.attenuation(system, drive, Steps(n, n)) - expected[rows] / expected[0]).max()
+        np.abs(model.propagator.attenuation(system, drive, Steps(n, n)) - expected[rows] / expected[0])[1:].max()
         for n in (4.0, 8.0, 16.0)
     ]
     assert (np.log2(np.array(errors[:-1]) / errors[1:]) > 3.5).all()
