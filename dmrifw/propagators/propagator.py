@@ -255,11 +255,15 @@ class Propagator(ABC):
         return Steps(refinement * driven, refinement * still)
 
     def _steps(self, system: System, drive: Drive) -> Steps:
-        """Time steps whose error on the hardest signals is within its share of the tolerance."""
-        target, first = system.time_share * self.tolerance, self._first_steps(drive)
-        still = max(first.still, first.driven)
-        driven = measured_rate(lambda rate: self.attenuation(system, drive, Steps(rate, still)), first.driven, target)
-        still = measured_rate(lambda rate: self.attenuation(system, drive, Steps(driven, rate)), first.still, target)
+        """Time steps whose error on the hardest signals is within its share of the tolerance.
+
+        Both kinds are measured apart, as differences in which the error of the other kind cancels: it may be coarse.
+        """
+        target = system.time_share * self.tolerance
+        first = self._first_steps(drive, max(1.0, (1e-3 / self.tolerance) ** 0.25))
+        driven = measured_rate(lambda r: self.attenuation(system, drive, Steps(r, first.still)), first.driven, target)
+        coarse = 0.5 * first.driven
+        still = measured_rate(lambda r: self.attenuation(system, drive, Steps(coarse, r)), first.still, target)
         return Steps(driven, still)
 
     def attenuation(self, system: System, drive: Drive, steps: Steps) -> ComplexArray:
