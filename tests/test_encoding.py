@@ -68,7 +68,9 @@ PERMEABILITY = 0.1
 DIFFUSIVITY = np.array([1.0, 0.3])
 
 
-@pytest.mark.parametrize("waveform", [PGSE(1.0, 2.0), ASYMMETRIC], ids=["pgse", "sampled"])
+@pytest.mark.parametrize(
+    "waveform", [PGSE(1.0, 2.0), pytest.param(ASYMMETRIC, marks=pytest.mark.slow)], ids=["pgse", "sampled"]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_two_diffusivities_without_a_wall(waveform, method: str) -> None:
     """The cell in the middle of nine, whose far ends reflect: they are 16 um away, twice the diffusion length.

@@ -14,7 +14,7 @@ DIRECTIONS = [[1.0, 0.0, 0.0], [0.6, 0.0, 0.8]]
 ASYMMETRIC = Sampled(
     np.array([0.0, 1.0, 2.0, 4.0, 5.0]), np.array([[0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, -5 / 3], [0, 0, 0]])
 )
-WAVEFORMS = {"pgse": PGSE(3.0, 5.0), "asymmetric": ASYMMETRIC, "tensor": BTensor(6.0, 0.0)}
+WAVEFORMS = {"pgse": PGSE(3.0, 5.0), "asymmetric": ASYMMETRIC, "tensor": BTensor(3.0, 0.0)}
 
 
 def slabs(**options):
