@@ -146,7 +146,7 @@ class MatrixFormalism(Propagator):
             waveform, q = self._probes(int(sequence), rows, turn)
             if q.any():
                 drive = Drive(waveform, q, self.operators.encoding)
-                steps = self._first_steps(drive)  # both err alike in time: the difference is the basis
+                steps = self._first_steps(drive, self._coarse)  # both err alike in time: the difference is the basis
                 change = self.attenuation(system, drive, steps) - self.attenuation(full, drive, steps)
                 if self.operators.comm.bcast(float(np.abs(change).max())) > _MODE_SHARE * self.tolerance:
                     poor.append(drive)
@@ -156,7 +156,7 @@ class MatrixFormalism(Propagator):
         """(owned unknowns, n) states of some measurements on their way to the echo, at full order."""
         states = []
         for drive in drives:
-            steps = self._first_steps(drive, 0.5)
+            steps = self._first_steps(drive, self._coarse)
             trajectory = full.evolve(drive, intervals(drive.waveform, drive.encoding, steps, whole=True), True)
             states += [stages[stage] for kept in trajectory.stages for stages in kept for stage in _SNAPSHOTS]
             states.append(trajectory.final)

@@ -254,6 +254,11 @@ class Propagator(ABC):
         still = max(driven / 8, 2.0 / min(lengths[True], default=np.inf))
         return Steps(refinement * driven, refinement * still)
 
+    @property
+    def _coarse(self) -> float:
+        """Share of the first steps that still gives a picture: along periodic axes fewer are unstable."""
+        return 1.0 if any(self.operators.encoding.periodic) else 0.5
+
     def _steps(self, system: System, drive: Drive) -> Steps:
         """Time steps whose error on the hardest signals is within its share of the tolerance.
 
@@ -262,7 +267,7 @@ class Propagator(ABC):
         target = system.time_share * self.tolerance
         first = self._first_steps(drive, max(1.0, (1e-3 / self.tolerance) ** 0.25))
         driven = measured_rate(lambda r: self.attenuation(system, drive, Steps(r, first.still)), first.driven, target)
-        coarse = 0.5 * first.driven
+        coarse = self._coarse * first.driven
         still = measured_rate(lambda r: self.attenuation(system, drive, Steps(coarse, r)), first.still, target)
         return Steps(driven, still)
 
