@@ -21,7 +21,7 @@ from dmrifw import Protocol
 from dmrifw.mesh import packed_cylinders
 from dmrifw.simulator import SignalModel
 
-SIZES = ((0.8, 2.0), (0.6, 1.0), (0.5, 0.6), (0.4, 0.4), (0.32, 0.3))
+SIZES = ((1.0, 2.5), (0.7, 1.2), (0.5, 0.6), (0.4, 0.4), (0.32, 0.3))
 """Edge lengths across and along the axons, um."""
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     table = Table(
         title=f"288 signals, 20 axons, {'periodic' if chosen.periodic else 'reflecting'}, {chosen.tolerance:g}"
     )
-    for name in ("tetrahedra", "unknowns", "basis", "assembly, s", "signals, s", "memory, GB", "last attenuation"):
+    for name in ("tets", "unknowns", "basis", "assembly, s", "signals, s", "memory, GB", "S/S0"):
         table.add_column(name, justify="right")
     rows = []
     for size in SIZES:
