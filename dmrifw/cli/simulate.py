@@ -20,6 +20,7 @@ from dmrifw.cli.folder import MAGNETIZATION, SIGNAL_FILES, SIGNAL_TABLE, SIGNALS
 from dmrifw.cli.parallel import is_first, together
 from dmrifw.cli.tissue import mean_diffusivity
 from dmrifw.errors import InputError
+from dmrifw.mesh.spacing import wall_spacing
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray
 
@@ -177,12 +178,13 @@ def summary(case: Case, dataset: xarray.Dataset | None = None) -> Table:
 
 
 def geometry_line(case: Case) -> str:
-    """Size of the grid and the smallest cell height, in words. Local."""
+    """Size of the grid, how close its walls are, and the smallest cell height, in words. Local."""
     grid = case.grid
-    walls = "" if case.true_barrier is None else f", {int(case.true_barrier.sum())} of them walls"
+    walls = np.zeros(len(grid.faces), dtype=bool) if case.true_barrier is None else case.true_barrier
+    told = "" if case.true_barrier is None else f", {int(walls.sum())} of them walls"
     return (
-        f"{len(grid.cells)} tetrahedra, {len(grid.faces)} faces{walls}; volume {grid.volume:.6g} um³; "
-        f"smallest cell height {smallest_cell_height(grid):.3g} um"
+        f"{len(grid.cells)} tetrahedra, {len(grid.faces)} faces{told}; volume {grid.volume:.6g} um³; smallest wall "
+        f"spacing {wall_spacing(grid, walls):.3g} um, smallest cell height {smallest_cell_height(grid):.3g} um"
     )
 
 

@@ -30,6 +30,9 @@ _SNAPSHOTS = (0, 2, 3)
 _FEW = 16
 """Distinct measurements for which a basis does not pay."""
 
+_SMALL = 1000
+"""Unknowns up to which a basis pays in any case: it may be complete, and ranks need not wait for each other."""
+
 _PER_ROUND = 40
 """Distinct measurements at full order that cost about as much as enlarging a basis once."""
 
@@ -169,6 +172,6 @@ class Automatic(MatrixFormalism):
     def _system(self, permeability: FloatArray, rows: IntArray) -> System:
         full = self._full(permeability)
         distinct = len(np.unique(np.column_stack([self.protocol.sequence[rows], self.protocol.q[rows]]), axis=0))
-        if distinct <= _FEW:
+        if distinct <= _FEW and self.operators.mass.rows.size_global > _SMALL:
             return full
         return self._basis(full, rows, max(2, distinct // _PER_ROUND)) or full

@@ -192,7 +192,15 @@ def test_the_echo_shows_units_and_scales(config: Path, tmp_path: Path, capsys: p
     """
     assert run(["simulate", str(config), "-o", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    for told in ("0 to 1000", "14.1", "26.1", "smallest cell height 7.07 um", "48 tetrahedra", str(tmp_path / "out")):
+    for told in (
+        "0 to 1000",
+        "14.1",
+        "26.1",
+        "smallest wall spacing",
+        "smallest cell height 7.07 um",
+        "48 tetrahedra",
+        str(tmp_path / "out"),
+    ):
         assert told in printed
 
 
