@@ -9,7 +9,7 @@ from propagator_cases import CASES, attenuations, case
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import bcc_grid, layers
-from dmrifw.propagators import FullOrder, MatrixFormalism
+from dmrifw.propagators import FullOrder, MatrixFormalism, matrix_formalism
 from dmrifw.propagators.full_order import FullSystem
 from dmrifw.propagators.matrix_formalism import ReducedSystem
 from dmrifw.propagators.steps import Steps
@@ -55,10 +55,11 @@ def test_a_basis_that_is_not_complete_keeps_the_tolerance() -> None:
     assert np.abs(found - reference("uniform", 1e-6)).max() < 1e-4
 
 
-def test_automatic_takes_full_order_for_few_measurements() -> None:
-    """A basis has to pay: not for 7 measurements, but for 31."""
+def test_automatic_takes_full_order_for_few_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A basis has to pay: not for 7 measurements, but for 31; in a small space for any number."""
     grid = layers([5.0], [1.0, 1.0], 0.5, 1.0)
-    for count, kind in ((6, FullSystem), (30, ReducedSystem)):
+    for count, small, kind in ((6, 0, FullSystem), (30, 0, ReducedSystem), (6, 1000, ReducedSystem)):
+        monkeypatch.setattr(matrix_formalism, "_SMALL", small)
         directions = np.random.default_rng(0).standard_normal((count, 3))
         protocol = Protocol.product(PGSE(2.0, 3.0), [0, 500], directions / np.linalg.norm(directions, axis=1)[:, None])
         model = SignalModel(grid, protocol, interfaces=grid.is_interface)
