@@ -21,7 +21,7 @@ from dmrifw.typing import ComplexArray, FloatArray, IntArray
 _FIRST_MODES = 128
 """Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
 
-_MODE_SHARE = 0.3
+_MODE_SHARE = 0.5
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
 
 _SNAPSHOTS = (0, 2, 3)
