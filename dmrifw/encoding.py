@@ -44,13 +44,15 @@ class Encoding:
     spread: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, periodic: Axes, diffusivity: FloatArray, weight: FloatArray) -> Encoding:
+    def of(cls, periodic: Axes, diffusivity: FloatArray, weight: FloatArray, varied: bool = False) -> Encoding:
         """The encoding in a tissue.
 
         Args:
             periodic: Per axis, whether the grid goes on at its opposite side.
             diffusivity: (E,) or (E, 3, 3) um^2/ms.
             weight: (E,) water of each cell, relative: density times volume.
+            varied: Whether these are about to change: the mean is then rounded, so that it stays put under small
+                changes, and all that the diffusivity may vary about it is coupled.
 
         Local.
         """
@@ -58,7 +60,10 @@ class Encoding:
         tensors = diffusivity if diffusivity.ndim > 1 else diffusivity[:, None, None] * np.eye(3)
         tensors = np.where(np.outer(along, along), tensors, 0.0)
         mean = np.tensordot(weight, tensors, axes=1) / weight.sum()
-        varies = (np.abs(tensors - mean) > 1e-12 * np.abs(mean).max()).any(axis=0)
+        if varied:
+            mean = np.vectorize(rounded)(mean)
+        may = np.outer(along, along) & (varied & (np.eye(3, dtype=bool) | (diffusivity.ndim > 1)))
+        varies = may | (np.abs(tensors - mean) > 1e-12 * np.abs(mean).max()).any(axis=0)
         pairs = tuple(pair for pair in combinations_with_replacement(range(3), 2) if varies[pair])
         return cls(periodic, mean, pairs)
 
@@ -86,3 +91,11 @@ class Encoding:
         if not any(self.periodic):
             return np.ones(len(q))
         return np.exp(-np.einsum("mij,ij->m", waveform.btensor(q), self.mean_diffusivity))
+
+
+def rounded(value: float) -> float:
+    """A number to the nearest of a coarse ladder, within 6 %: a constant that stays put under small changes. Local."""
+    if value == 0.0:
+        return 0.0
+    step = 2.0 ** (np.floor(np.log2(abs(value))) - 3)
+    return float(np.round(value / step) * step)

@@ -1,84 +1,103 @@
-"""The forms assembled once: real sparse matrices, distributed by rows, and the permeability-dependent one on demand."""
+"""The assembled equation of one tissue: real sparse matrices, distributed by rows, and their derivatives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import ufl
 
-from dmrifw import compat, forms
-from dmrifw.encoding import Encoding
-from dmrifw.matrices import DistributedMatrix, merging
-from dmrifw.spaces import NODES, BrokenSpace
+from dmrifw.assembly import INPUTS, Assembly, Term
+from dmrifw.encoding import Encoding, rounded
+from dmrifw.matrices import DistributedMatrix
+from dmrifw.mesh.grid import triangle_areas
+from dmrifw.spaces import NODES
+from dmrifw.tissue import Tissue
 from dmrifw.typing import BoolArray, FloatArray
 
 
-class Operators:
-    """The assembled Bloch-Torrey operators of one grid and tissue.
+@dataclass(eq=False)
+class Sensitivity:
+    """d loss = sum_i left_i . (d matrix right_i) for the matrices of the equation, as sums over cells and facets.
+
+    Only what is wanted is there. Arrays belong to this rank's own cells and facets.
 
     Attributes:
+        diffusion: (cells, n, n) what multiplies the decay between the basis functions of each cell.
+        exchange: (facets,) what multiplies the permeability of each facet.
+        mass: (cells, n, n) what multiplies the mass.
+        couplings: (c, cells, n, n) what multiplies each coupling.
+    """
+
+    diffusion: FloatArray | None = None
+    exchange: FloatArray | None = None
+    mass: FloatArray | None = None
+    couplings: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """The derivatives of the matrices of the equation along a direction of the inputs; None where there is none."""
+
+    diffusion: DistributedMatrix | None
+    mass: DistributedMatrix | None
+    couplings: tuple[DistributedMatrix | None, ...]
+
+
+class Operators:
+    """The assembled Bloch-Torrey operators of one tissue.
+
+    Attributes:
+        assembly: The compiled forms.
         space: The broken space.
-        merge: The 0/1 matrix P from unknowns to DG, with which DG operators A become P^T A P; None for DG itself.
+        tissue: The coefficients.
         open_faces: (F,) faces whose permeability has an effect: interior ones, and exterior ones if permeable.
         encoding: How gradients enter.
-        mass: (rho w, v).
         slowest_relaxation: The smallest 1/T2, 1/ms. It acts on all of w alike, so it is no part of the operators but a
             factor of the signals.
+        mass: (rho w, v).
         decay: (rho D grad w, grad v) + (rho w/T2, v) without the slowest relaxation, and the loss at surfaces.
         couplings: The matrices that `encoding` weights: for i = 0, 1, 2 the moment (rho x_i w, v), relative to the
             middle of the grid, or the drift along a periodic axis; then the spread of the diffusivity there.
-        trace: Per facet, rows whose squared sum is int [w]^2 over that facet.
 
     Args:
-        space: The broken space.
-        diffusivity: (E,) or (E, 3, 3) um^2/ms, replicated.
-        relaxation_rate: (E,) 1/T2 in 1/ms, replicated.
-        density: (E,) equilibrium density, relative, replicated.
+        assembly: The compiled forms of a space.
+        tissue: The coefficients.
         permeable_exterior: Whether exterior faces let magnetization out.
-        surface_relaxivity: (F,) um/ms, replicated.
+        varied: Whether the tissue is one of many: its slowest relaxation and its mean diffusivity, which no signal
+            depends on but by the error of time stepping, are then rounded, and so are constants to every derivative.
 
     Collective.
     """
 
     def __init__(
-        self,
-        space: BrokenSpace,
-        diffusivity: FloatArray,
-        relaxation_rate: FloatArray,
-        density: FloatArray,
-        permeable_exterior: bool,
-        surface_relaxivity: FloatArray | None = None,
+        self, assembly: Assembly, tissue: Tissue, permeable_exterior: bool = False, varied: bool = False
     ) -> None:
-        self.space, self.density = space, density
-        self.comm = space.grid.comm
+        space = assembly.space
+        self.assembly, self.space, self.tissue, self.comm = assembly, space, tissue, space.grid.comm
         self.open_faces: BoolArray = ~space.grid.is_exterior | (space.outside & permeable_exterior)
-        self.encoding = Encoding.of(space.periodic, diffusivity, density * space.grid.cell_volumes)
-        self.merge: DistributedMatrix | None = None
-        if space.merged is not None:
-            labels = space.merged[space.node_of_dof()]
-            self.merge = merging(self.comm, space.dofs.dofmap.index_map, labels, int(space.merged.max()) + 1)
-        w, v = ufl.TrialFunction(space.dofs), ufl.TestFunction(space.dofs)
-        rho = space.cell_function(density)
-        self._broken_mass = self._assemble(forms.mass(w, v, rho))
-        self.mass = self._restricted(self._broken_mass)
-        self.slowest_relaxation = float(relaxation_rate.min())
-        further = relaxation_rate - self.slowest_relaxation
-        self._broken_decay = self._assemble_decay(diffusivity, further, rho, surface_relaxivity)
-        self.decay = self._restricted(self._broken_decay)
-        self.couplings = tuple(
-            self._restricted(self._assemble(form)) for form in self._coupling_forms(w, v, diffusivity, rho)
-        )
-        self._permeability = space.facet_function()
-        self._exchange = compat.real_form(
-            forms.interface(w, v, self._permeability) + forms.exterior(w, v, self._permeability),
-            space.facets.entity_maps,
-        )
-        self.trace = self._restricted(self._assemble_trace(w), rows=False)
-        self._trace_rows = space.facet_traces.dofmap.list.shape[1]
+        water = tissue.density * space.grid.cell_volumes
+        self.encoding = Encoding.of(space.periodic, tissue.diffusivity, water, varied)
+        slowest = float(tissue.relaxation_rate.min())
+        self.slowest_relaxation = rounded(slowest) if varied else slowest
+        kept = np.where(space.outside | ~space.grid.is_exterior, tissue.surface_relaxivity, 0.0)
+        further = tissue.relaxation_rate - self.slowest_relaxation
+        self._inputs = {**vars(tissue), "relaxation_rate": further, "surface_relaxivity": kept}
+        self._areas = triangle_areas(tissue.points, space.grid.faces)
+        optional = {"relaxation": further.any(), "relaxivity": kept.any()}
+        self._decay_terms: list[Term] = [("stiffness",), *((kind,) for kind, present in optional.items() if present)]
+        axes = [("drift" if joined else "moment", axis) for axis, joined in enumerate(space.periodic)]
+        self._coupling_terms: list[Term] = [*axes, *(("spread", *pair) for pair in self.encoding.spread)]
+        with self._holding():
+            self._broken_mass = assembly.matrix(("mass",))
+            self._broken_decay = _sum([assembly.matrix(term) for term in self._decay_terms])
+            couplings = [assembly.matrix(term) for term in self._coupling_terms]
+        self.mass = assembly.restricted(self._broken_mass)
+        self.decay = assembly.restricted(self._broken_decay)
+        self.couplings = tuple(assembly.restricted(coupling) for coupling in couplings)
 
     def diffusion(self, permeability: FloatArray) -> DistributedMatrix:
         """Decay plus exchange through the faces: the symmetric positive operator whose modes carry the signal.
@@ -88,10 +107,68 @@ class Operators:
 
         Collective.
         """
-        self.space.set_facet_values(self._permeability, np.where(self.open_faces, permeability, 0.0))
-        exchange = DistributedMatrix.assemble(self._exchange)
-        total = DistributedMatrix(self._broken_decay.local + exchange.local, exchange.rows, exchange.columns)
-        return self._restricted(total)
+        with self._holding(permeability):
+            exchange = self.assembly.matrix(("exchange",))
+        return self.assembly.restricted(_sum([exchange, self._broken_decay]))
+
+    def along(self, permeability: FloatArray, directions: dict[str, FloatArray]) -> Change:
+        """The derivatives of all matrices along a direction of the inputs.
+
+        Args:
+            permeability: (F,) um/ms, replicated: where to differentiate.
+            directions: By input, "permeability" or one in `Tissue`, arrays of its shape, replicated.
+
+        Collective.
+        """
+        groups = [[*self._all_decay_terms, ("exchange",)], [("mass",)], *([term] for term in self._coupling_terms)]
+        masked = {name: self._masked(name, values) for name, values in directions.items()}
+        changes: list[DistributedMatrix | None] = []
+        with self._holding(permeability):
+            for group in groups:
+                parts = [
+                    self.assembly.matrix_along(term, name, masked[name])
+                    for term in group
+                    for name in sorted(masked)
+                    if name in INPUTS[term[0]]
+                ]
+                changes.append(_sum(parts) if parts else None)
+        diffusion, mass, *couplings = (None if one is None else self.assembly.restricted(one) for one in changes)
+        return Change(diffusion, mass, tuple(couplings))
+
+    def gradient(
+        self, sensitivity: Sensitivity, permeability: FloatArray, wanted: Iterable[str]
+    ) -> dict[str, FloatArray]:
+        """The derivative of a loss with respect to the inputs of the matrices.
+
+        Args:
+            sensitivity: d loss by the matrices, summed over measurements; this rank's cells and facets.
+            permeability: (F,) um/ms, replicated: where to differentiate.
+            wanted: Names of inputs, "permeability" or some in `Tissue`.
+
+        Returns:
+            By name, arrays of the shape of the input, replicated.
+
+        Collective.
+        """
+        terms = [(term, sensitivity.diffusion) for term in self._all_decay_terms]
+        terms.append((("mass",), sensitivity.mass))
+        if sensitivity.couplings is not None:
+            terms += zip(self._coupling_terms, sensitivity.couplings, strict=True)
+        gradients = {}
+        with self._holding(permeability):
+            for name in sorted(wanted):
+                total = np.zeros(self._shape(name, permeability))
+                for term, densities in terms:
+                    if name in INPUTS[term[0]] and densities is not None:
+                        total += self.assembly.gradient(term, name, densities)
+                if name in ("permeability", "points") and sensitivity.exchange is not None:
+                    exchange = self.per_face(sensitivity.exchange)
+                    if name == "permeability":
+                        total += exchange
+                    else:  # the exchange through a facet of given values at its corners goes as its area
+                        total += self.assembly.area_gradient(exchange * permeability / self._areas)
+                gradients[name] = self._masked(name, total)
+        return gradients
 
     @cached_property
     def total(self) -> FloatArray:
@@ -111,8 +188,19 @@ class Operators:
 
         Collective.
         """
-        products = np.einsum("ij,ij->i", self.trace @ left, self.trace @ right)
-        return products.reshape(-1, self._trace_rows).sum(axis=1)
+        trace = self.assembly.trace
+        products = np.einsum("ij,ij->i", trace @ left, trace @ right).reshape(self.facet_count, -1).sum(axis=1)
+        faces = self.space.face_of_facet[: self.facet_count]
+        return products * self._areas[faces] / self.space.grid.face_areas[faces]
+
+    def cell_products(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """(owned cells, n, n) sums over columns of left_i right_j at the nodes of each cell; as `facet_products`.
+
+        Collective.
+        """
+        dofs = self.space.dofs.dofmap.list[: self.broken(left).shape[0] // NODES[self.space.degree]]
+        ours, theirs = self.broken(left)[dofs], self.broken(right)[dofs]
+        return ours @ theirs.transpose(0, 2, 1)
 
     def per_face(self, facet_values: FloatArray) -> FloatArray:
         """(F,) values in the order of `grid.faces`, replicated, from (owned facets,); zero on closed exterior faces.
@@ -137,11 +225,11 @@ class Operators:
         corner = place < 4
         values = np.zeros((block.shape[1], *self.space.grid.cells.shape))
         values[:, cells[corner], place[corner]] = self.broken(block)[corner].T
-        return self.comm.allreduce(values) * self.density[:, None]
+        return self.comm.allreduce(values) * self.tissue.density[:, None]
 
     def broken(self, block: FloatArray) -> FloatArray:
         """(owned DG dofs, n) values at the nodes of every cell, from (owned unknowns, n). Collective."""
-        return block if self.merge is None else self.merge @ block
+        return block if self.assembly.merge is None else self.assembly.merge @ block
 
     def compartment_totals(self, block: FloatArray) -> FloatArray:
         """(C, n) integral of rho w over each compartment, um^3, from (owned unknowns, n), replicated. Collective."""
@@ -152,53 +240,28 @@ class Operators:
         )
         return self.comm.allreduce(sums @ (self._broken_mass @ self.broken(block)))
 
-    def _restricted(self, matrix: DistributedMatrix, rows: bool = True) -> DistributedMatrix:
-        return matrix if self.merge is None else matrix.restricted(self.comm, self.merge, left=rows)
+    @property
+    def _all_decay_terms(self) -> list[Term]:
+        """Those that are zero now included: they may change."""
+        return [("stiffness",), ("relaxation",), ("relaxivity",)]
 
-    def _assemble(self, form: ufl.Form, facets: bool = False) -> DistributedMatrix:
-        return DistributedMatrix.assemble(compat.real_form(form, self.space.facets.entity_maps if facets else None))
+    def _holding(self, permeability: FloatArray | None = None) -> AbstractContextManager[None]:
+        kept = {} if permeability is None else {"permeability": self._masked("permeability", permeability)}
+        return self.assembly.holding({**self._inputs, **kept}, self.encoding.mean_diffusivity)
 
-    def _assemble_decay(
-        self, diffusivity: FloatArray, relaxation_rate: FloatArray, rho: Any, surface_relaxivity: FloatArray | None
-    ) -> DistributedMatrix:
-        space = self.space
-        w, v = ufl.TrialFunction(space.dofs), ufl.TestFunction(space.dofs)
-        decay = forms.stiffness(w, v, space.cell_function(diffusivity), rho)
-        if relaxation_rate.any():
-            decay += forms.relaxation(w, v, space.cell_function(relaxation_rate), rho)
-        matrix = self._assemble(decay)
-        if surface_relaxivity is None or not surface_relaxivity.any():
-            return matrix
-        strength = space.facet_function()
-        space.set_facet_values(strength, np.where(space.outside | ~space.grid.is_exterior, surface_relaxivity, 0.0))
-        loss = self._assemble(forms.relaxivity(w, v, strength, rho), facets=True)
-        return DistributedMatrix(matrix.local + loss.local, loss.rows, loss.columns)
+    def _masked(self, name: str, values: FloatArray) -> FloatArray:
+        """Values of an input without those that have no effect."""
+        if name == "permeability":
+            return np.where(self.open_faces, values, 0.0)
+        if name == "surface_relaxivity":
+            return np.where(self.space.outside | ~self.space.grid.is_exterior, values, 0.0)
+        return values
 
-    def _coupling_forms(self, w: Any, v: Any, diffusivity: FloatArray, rho: Any) -> Iterator[ufl.Form]:
-        space, encoding = self.space, self.encoding
-        tensors = diffusivity if diffusivity.ndim > 1 else diffusivity[:, None, None] * np.eye(3)
-        for axis, position in enumerate(space.centred_position()):
-            if encoding.periodic[axis]:
-                yield forms.drift(w, v, space.cell_function(tensors[:, axis]), rho)
-            else:
-                yield forms.moment(w, v, position, rho)
-        for a, b in encoding.spread:
-            excess = tensors[:, a, b] - encoding.mean_diffusivity[a, b]
-            yield forms.mass(w, v, rho * space.cell_function(excess))
+    def _shape(self, name: str, permeability: FloatArray) -> tuple[int, ...]:
+        return (permeability if name == "permeability" else self._inputs[name]).shape
 
-    def _assemble_trace(self, w: ufl.Argument) -> DistributedMatrix:
-        """M_F^(-1/2) B_F stacked over owned facets, so that its rows are orthogonal coordinates of the jump."""
-        space = self.space.facet_traces
-        mu, nu = ufl.TestFunction(space), ufl.TrialFunction(space)
-        raw = self._assemble(forms.facet_trace(w, mu), facets=True)
-        mass = self._assemble(forms.mass(nu, mu))
-        facets = self.facet_count
-        rows = space.dofmap.list[:facets]
-        if facets == 0:
-            return raw
-        size = rows.shape[1]
-        blocks = np.asarray(mass.local[np.repeat(rows, size, axis=1).ravel(), np.tile(rows, (1, size)).ravel()])
-        values, vectors = np.linalg.eigh(blocks.reshape(facets, size, size))
-        half = np.einsum("fij,fj,fkj->fik", vectors, values**-0.5, vectors)
-        scaling = sp.bsr_matrix((half, np.arange(facets), np.arange(facets + 1))).tocsr()
-        return DistributedMatrix(sp.csr_matrix(scaling @ raw.local[rows.ravel()]), raw.rows, raw.columns)
+
+def _sum(matrices: list[DistributedMatrix]) -> DistributedMatrix:
+    """The sum of matrices on the same space; the first has the widest pattern."""
+    first = matrices[0]
+    return DistributedMatrix(sum((other.local for other in matrices[1:]), first.local), first.rows, first.columns)

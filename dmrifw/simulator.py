@@ -1,21 +1,26 @@
-"""Tissue on a grid plus a protocol: signals and their vector-Jacobian product, in numpy."""
+"""Tissue on a grid plus a protocol: signals and their derivatives both ways, in numpy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
+from dmrifw.assembly import Assembly
 from dmrifw.errors import InputError
+from dmrifw.inputs import Given, InputReader
 from dmrifw.mesh import Grid
 from dmrifw.operators import Operators
-from dmrifw.propagators import Automatic, FullOrder, MatrixFormalism, Propagator, Tape
+from dmrifw.propagators import Automatic, Experiment, FullOrder, MatrixFormalism, Propagator
 from dmrifw.sequences import Protocol
 from dmrifw.spaces import BrokenSpace
+from dmrifw.tape import Tape
+from dmrifw.tissue import TISSUE_INPUTS, Tissue
 from dmrifw.typing import (
     ArrayLike,
     Axes,
@@ -23,7 +28,6 @@ from dmrifw.typing import (
     ComplexArray,
     Degree,
     Exterior,
-    FloatArray,
     IntArray,
     Method,
 )
@@ -56,6 +60,8 @@ class SignalModel:
         method: "matrix-formalism", in a basis of modes; "full-order", the assembled equation itself; or "automatic",
             whichever costs less.
 
+    Every physical input can be given again in a call, which then replaces that of the model, and differentiated.
+
     Raises:
         InputError: A value is out of range or has the wrong shape.
 
@@ -86,48 +92,58 @@ class SignalModel:
         _share_cores(grid.comm)
         self.grid, self.protocol, self.exterior = grid, protocol, exterior
         walls = _checked_interfaces(grid, interfaces)
-        space = BrokenSpace(grid, walls, degree, _checked_axes(periodic))
-        self.operators = Operators(
-            space,
-            diffusivity=_checked_diffusivity(grid, diffusivity),
-            relaxation_rate=np.reciprocal(_checked_positive(grid, T2, "T2", "ms", infinite=True)),
-            density=_checked_positive(grid, density, "density", "relative"),
-            permeable_exterior=exterior == "permeable",
-            surface_relaxivity=_checked_relaxivity(grid, walls, surface_relaxivity),
-        )
-        self.propagator: Propagator = PROPAGATORS[method](self.operators, protocol, tolerance)
+        self._space = BrokenSpace(grid, walls, degree, _checked_axes(periodic))
+        self._assemblies: dict[bool, Assembly] = {}
+        self._reader = InputReader(grid, walls, protocol)
+        given = self._reader.tissue(diffusivity, T2, density, surface_relaxivity)
+        tissue = Tissue(points=grid.points, **{one.name: one.values for one in given})
+        self.operators = Operators(self._assembly(tissue.diffusivity.ndim == 3), tissue, exterior == "permeable")
+        self.propagator: Propagator = PROPAGATORS[method](tolerance)
 
     def signal(
-        self, permeability: ArrayLike, rows: ArrayLike | None = None, keep: bool = True
+        self, permeability: ArrayLike = 0.0, rows: ArrayLike | None = None, keep: bool = True, **others: ArrayLike
     ) -> tuple[ComplexArray, Tape]:
         """Signals of the protocol, or of some of its rows.
 
         Args:
-            permeability: (F,) um/ms in the order of `grid.faces`, or a scalar for all faces; replicated.
+            permeability: um/ms: (F,) in the order of `grid.faces`, (I,) one per interface between compartments in the
+                order of `grid.interface_pairs`, or a scalar for all faces; replicated.
             rows: Rows of the protocol, indices or a mask; all of them by default.
-            keep: Whether `pull_back` will follow; without it less memory is used.
+            keep: Whether derivatives will be asked for; without them less memory is used.
+            **others: Inputs that replace those of the model, replicated: `diffusivity` (of a tensor the symmetric
+                part), `T2`, `density`, `surface_relaxivity` in the shapes that the model takes; `points` (V, 3), the
+                vertices, um; `q` (N, 3), amplitude and direction gamma G of every measurement of the protocol,
+                rad/(um ms), as in `Protocol.q`; `samples`, those of the only sampled waveform, mT/m, at the amplitude
+                of the protocol, or by sequence {0: samples}.
 
         Returns:
-            (n,) complex signals, um^3, replicated, and the tape for `pull_back`.
+            (n,) complex signals, um^3, replicated, and the tape with their derivatives by all inputs of this call.
 
         Raises:
-            InputError: The permeability is negative, not finite or of the wrong length.
+            InputError: An input is unknown, out of range or of the wrong shape.
             ConvergenceError: The tolerance cannot be met.
 
         Collective.
         """
-        return self.propagator.signal(self._checked_permeability(permeability), self._rows(rows), keep)
+        experiment, given = self._experiment(permeability, rows, others)
+        signal, record = self.propagator.signal(experiment, keep)
+        return signal, Tape(signal, self.propagator, record, given)
 
-    def compartment_signal(self, permeability: ArrayLike, rows: ArrayLike | None = None) -> ComplexArray:
+    def compartment_signal(
+        self, permeability: ArrayLike = 0.0, rows: ArrayLike | None = None, **others: ArrayLike
+    ) -> ComplexArray:
         """(n, C) signal of each compartment, um^3, replicated; arguments as of `signal`. Twice the work. Collective."""
-        return self.propagator.compartment_signal(self._checked_permeability(permeability), self._rows(rows))
+        return self.propagator.compartment_signal(self._experiment(permeability, rows, others)[0])
 
-    def magnetization(self, permeability: ArrayLike, rows: ArrayLike | None = None) -> ComplexArray:
+    def magnetization(
+        self, permeability: ArrayLike = 0.0, rows: ArrayLike | None = None, **others: ArrayLike
+    ) -> ComplexArray:
         """Transverse magnetization at the echo.
 
         Args:
             permeability: As of `signal`.
             rows: As of `signal`.
+            **others: As of `signal`.
 
         Returns:
             (n, E, 4) at the vertices of each cell as in `grid.cells`, relative to density 1; it may jump between cells.
@@ -135,11 +151,39 @@ class SignalModel:
 
         Collective.
         """
-        return self.propagator.magnetization(self._checked_permeability(permeability), self._rows(rows))
+        return self.propagator.magnetization(self._experiment(permeability, rows, others)[0])
 
-    def pull_back(self, tape: Tape, cotangent: ComplexArray) -> FloatArray:
-        """(F,) gradient with respect to the permeability: d loss = Re sum conj(cotangent) dS. Collective."""
-        return self.propagator.pull_back(tape, np.asarray(cotangent, dtype=np.complex128))
+    def forget(self) -> None:
+        """Drop bases and time steps held from earlier calls: the next call is as if it were the first. Local."""
+        self.propagator.forget()
+
+    def _experiment(
+        self, permeability: ArrayLike, rows: ArrayLike | None, others: Mapping[str, Any]
+    ) -> tuple[Experiment, dict[str, Given]]:
+        """What the propagator is asked for, and the inputs of the call by name."""
+        chosen, operators = self._rows(rows), self.operators
+        given = self._reader.read({"permeability": permeability, **others}, chosen)
+        values = {one.name: one.values for one in given.values()}
+        tissue = {name: value for name, value in values.items() if name in TISSUE_INPUTS}
+        if tissue:
+            moved = replace(operators.tissue, **tissue)
+            assembly = self._assembly(moved.diffusivity.ndim == 3)
+            operators = Operators(assembly, moved, self.exterior == "permeable", varied=True)
+        waveforms = list(self.protocol.waveforms)
+        for number, waveform in enumerate(waveforms):
+            if f"samples {number}" in values:
+                waveforms[number] = waveform.playing(values[f"samples {number}"])  # type: ignore[attr-defined]
+        q = values.get("q", self.protocol.q[chosen])
+        experiment = Experiment(
+            operators, values["permeability"], tuple(waveforms), self.protocol.sequence[chosen], q, apart="q" in values
+        )
+        return experiment, given
+
+    def _assembly(self, tensor: bool) -> Assembly:
+        """The compiled forms for scalar or tensor diffusivities. Collective on first use."""
+        if tensor not in self._assemblies:
+            self._assemblies[tensor] = Assembly(self._space, tensor)
+        return self._assemblies[tensor]
 
     def _rows(self, rows: ArrayLike | None) -> IntArray:
         everything = np.arange(len(self.protocol))
@@ -152,27 +196,6 @@ class SignalModel:
         if chosen.ndim != 1 or len(chosen) == 0:
             raise InputError("no measurement is chosen", "give at least one row of the protocol", key="rows")
         return chosen
-
-    def _checked_permeability(self, permeability: ArrayLike) -> FloatArray:
-        faces = len(self.grid.faces)
-        values = np.asarray(permeability, dtype=np.float64)
-        if values.ndim == 0:
-            values = np.full(faces, float(values))
-        if values.shape != (faces,):
-            raise InputError(
-                f"permeability has shape {values.shape}",
-                f"give ({faces},): one value per row of grid.faces, um/ms",
-                key="permeability",
-            )
-        bad = ~(np.isfinite(values) & (values >= 0))
-        if bad.any():
-            face = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                f"permeability of face {face} is {values[face]:g} um/ms, {int(bad.sum())} such in all",
-                "give finite values >= 0",
-                key="permeability",
-            )
-        return values
 
 
 def _check_choice(value: object, choices: tuple[object, ...], key: str) -> None:
@@ -187,29 +210,6 @@ def _share_cores(comm: MPI.Comm) -> None:
         node = comm.Split_type(MPI.COMM_TYPE_SHARED)
         threadpool_limits(max(1, len(os.sched_getaffinity(0)) // node.size), user_api="blas")
         node.Free()
-
-
-def _per_cell(grid: Grid, values: FloatArray, key: str, tail: tuple[int, ...]) -> FloatArray:
-    """Values for every cell from one value, one per compartment, or one per cell."""
-    if values.shape == tail:
-        return np.broadcast_to(values, (len(grid.cells), *tail)).copy()
-    if values.shape == (grid.compartment_count, *tail):
-        return values[grid.cell_tags]
-    if values.shape == (len(grid.cells), *tail):
-        return values
-    raise InputError(
-        f"{key} has shape {values.shape}",
-        f"give one value, {grid.compartment_count} (one per compartment) or {len(grid.cells)} (one per cell)",
-        key=key,
-    )
-
-
-def _checked_positive(grid: Grid, values: ArrayLike, key: str, unit: str, infinite: bool = False) -> FloatArray:
-    cells = _per_cell(grid, np.asarray(values, dtype=np.float64), key, ())
-    good = (cells > 0) & (np.isfinite(cells) | infinite)
-    if not good.all():
-        raise InputError(f"{key} = {cells[~good][0]:g}", f"give {key} > 0 ({unit})", key=key)
-    return cells
 
 
 def _checked_interfaces(grid: Grid, interfaces: ArrayLike | None) -> BoolArray | None:
@@ -230,36 +230,3 @@ def _checked_axes(periodic: bool | Sequence[bool]) -> Axes:
     if len(axes) != 3 or not all(isinstance(axis, bool | np.bool_) for axis in axes):
         raise InputError(f"periodic = {periodic!r}", "give true or false, for all axes or for each", key="periodic")
     return bool(axes[0]), bool(axes[1]), bool(axes[2])
-
-
-def _checked_relaxivity(grid: Grid, walls: BoolArray | None, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0:
-        surface = grid.is_exterior if walls is None else grid.is_exterior | walls
-        array = np.where(surface, array, 0.0)
-    if array.shape != (len(grid.faces),):
-        raise InputError(
-            f"surface_relaxivity has shape {array.shape}",
-            f"give one number, or ({len(grid.faces)},): one per row of grid.faces, um/ms",
-            key="surface_relaxivity",
-        )
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise InputError(
-            "surface_relaxivity is negative or not finite", "give finite values >= 0, um/ms", key="surface_relaxivity"
-        )
-    return array
-
-
-def _checked_diffusivity(grid: Grid, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape[-2:] != (3, 3):
-        return _checked_positive(grid, array, "diffusivity", "um^2/ms")
-    tensors = _per_cell(grid, array, "diffusivity", (3, 3))
-    symmetric = np.allclose(tensors, np.swapaxes(tensors, 1, 2), rtol=1e-10, atol=1e-12)
-    if not np.isfinite(tensors).all() or not symmetric or (np.linalg.eigvalsh(tensors) <= 0).any():
-        raise InputError(
-            "diffusivity is not a symmetric positive definite tensor",
-            "give 3x3 tensors with positive eigenvalues, um^2/ms",
-            key="diffusivity",
-        )
-    return tensors

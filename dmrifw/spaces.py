@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
-import ufl
 from dolfinx import fem
 from dolfinx.mesh import entities_to_geometry
+from mpi4py import MPI
 from scipy.sparse.csgraph import connected_components
 
 from dmrifw.compat import FacetSubmesh
 from dmrifw.mesh import Grid
 from dmrifw.mesh.periodic import periodic_sides
-from dmrifw.typing import ArrayLike, Axes, BoolArray, FloatArray, IntArray
+from dmrifw.typing import Axes, BoolArray, FloatArray, IntArray
 
 CELL_EDGES = np.array([[2, 3], [1, 3], [1, 2], [0, 3], [0, 2], [0, 1]])
 """Local vertices of the edges of a tetrahedron, in the order in which DOLFINx numbers them."""
 
 NODES = {1: 4, 2: 10}
 """Unknowns of a tetrahedron by polynomial degree: its vertices, and from degree 2 on the middles of its edges."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbered:
+    """A function space whose blocks of dofs are rows of a table in the caller's order.
+
+    Attributes:
+        space: The function space.
+        rows: (local blocks with ghosts,) row of each.
+        count: Rows of the table.
+    """
+
+    space: fem.FunctionSpace
+    rows: IntArray
+    count: int
+
+    def function(self) -> fem.Function:
+        """A function, zero until it is filled. Collective."""
+        return fem.Function(self.space, dtype=np.float64)
+
+    def fill(self, function: fem.Function, values: FloatArray) -> None:
+        """Give a function the values of a replicated table. Local."""
+        function.x.array[:] = values[self.rows].reshape(-1)
+
+    def gathered(self, values: FloatArray, comm: MPI.Comm) -> FloatArray:
+        """The replicated table of sums of what ranks have in their local dofs, ghosts included. Collective."""
+        table = np.zeros((self.count, *self.space.value_shape))
+        np.add.at(table, self.rows, values.reshape(len(self.rows), *self.space.value_shape))
+        return comm.allreduce(table)
 
 
 class BrokenSpace:
@@ -42,7 +75,8 @@ class BrokenSpace:
         merged: (E n,) unknown of each node of each cell, row-major; None if every node is its own.
         dofs: The DG space of the magnetization.
         facets: The mesh of all facets.
-        facet_constants: Piecewise constants on the facets: where a permeability lives.
+        on_facets: Functions that are constant on each facet: where a permeability lives.
+        on_vertices: Vectors at the vertices, linear between them: how vertices move.
         facet_traces: Discontinuous polynomials on the facets: where a jump of the magnetization lives.
         face_of_facet: (n,) row of `grid.faces` for each local facet cell, ghosts included.
         cell_of_local: (m,) row of `grid.cells` for each local cell, ghosts included.
@@ -72,10 +106,13 @@ class BrokenSpace:
             self.merged = merged_nodes(grid, self.walls, degree, joined)
         self.dofs = fem.functionspace(mesh, ("DG", degree))
         self.facets = FacetSubmesh(mesh)
-        self.facet_constants = fem.functionspace(self.facets.mesh, ("DG", 0))
         self.facet_traces = fem.functionspace(self.facets.mesh, ("DG", degree))
         self.face_of_facet = _input_faces(grid, self.facets)
+        constants = fem.functionspace(self.facets.mesh, ("DG", 0))
+        self.on_facets = Numbered(constants, self.face_of_facet, len(grid.faces))
         self.cell_of_local = np.asarray(mesh.topology.original_cell_index, dtype=np.int64)
+        vectors = fem.functionspace(mesh, ("Lagrange", 1, (3,)))
+        self.on_vertices = Numbered(vectors, _input_vertices(grid, vectors), len(grid.points))
 
     def node_of_dof(self) -> IntArray:
         """(owned dofs,) node of a cell, numbered n cell + place, of each DG unknown of this rank.
@@ -94,36 +131,21 @@ class BrokenSpace:
         numbers[self.dofs.dofmap.list[: len(cells)]] = nodes * cells[:, None] + place
         return numbers
 
-    def facet_function(self) -> fem.Function:
-        """A function that is constant on each facet, to be filled by `set_facet_values`. Collective."""
-        return fem.Function(self.facet_constants, dtype=np.float64)
+    def on_cells(self, shape: tuple[int, ...] = ()) -> Numbered:
+        """Functions that are constant on each cell: scalars, or tensors of a shape. Collective."""
+        function_space = fem.functionspace(self.grid.mesh, ("DG", 0, shape))
+        return Numbered(function_space, self.cell_of_local, len(self.grid.cells))
 
-    def set_facet_values(self, function: fem.Function, values: FloatArray) -> None:
-        """Fill a facet function from (F,) values in the order of `grid.faces`, replicated. Local."""
-        function.x.array[:] = values[self.face_of_facet]
-
-    def cell_function(self, values: ArrayLike) -> fem.Function:
-        """A function that is constant on each cell.
-
-        Args:
-            values: (E,) scalars or (E, 3, 3) tensors in the order of `grid.cells`, replicated.
-
-        Returns:
-            The function on piecewise constants.
-
-        Collective.
-        """
-        array = np.asarray(values, dtype=np.float64)
-        space = fem.functionspace(self.grid.mesh, ("DG", 0, array.shape[1:]) if array.ndim > 1 else ("DG", 0))
-        function = fem.Function(space, dtype=np.float64)
-        function.x.array[:] = array[self.cell_of_local].reshape(-1)
-        return function
-
-    def centred_position(self) -> ufl.core.expr.Expr:
-        """Position relative to the middle of the grid's bounding box, um: a shift that refocused signals cannot see."""
-        used = self.grid.points[self.grid.cells.reshape(-1)]
-        middle = 0.5 * (used.min(axis=0) + used.max(axis=0))
-        return ufl.SpatialCoordinate(self.grid.mesh) - ufl.as_vector([float(value) for value in middle])
+    @contextmanager
+    def moved(self, points: FloatArray) -> Iterator[None]:
+        """Within it the vertices of the mesh are (V, 3) `points`, um. Local."""
+        geometry = self.grid.mesh.geometry
+        at_rest = geometry.x.copy()
+        geometry.x[:] = points[np.asarray(geometry.input_global_indices)]
+        try:
+            yield
+        finally:
+            geometry.x[:] = at_rest
 
 
 def merged_nodes(grid: Grid, walls: BoolArray, degree: int, joined: list[tuple[IntArray, IntArray]]) -> IntArray:
@@ -183,6 +205,14 @@ def _input_faces(grid: Grid, facets: FacetSubmesh) -> IntArray:
     corners = entities_to_geometry(mesh, 2, facets.parent_facets.astype(np.int32), False)
     vertices = np.sort(np.asarray(mesh.geometry.input_global_indices)[corners].reshape(-1, 3), axis=1)
     return np.searchsorted(_face_keys(grid.faces, len(grid.points)), _face_keys(vertices, len(grid.points)))
+
+
+def _input_vertices(grid: Grid, vectors: fem.FunctionSpace) -> IntArray:
+    """Rows of `grid.points` for the blocks of dofs of a linear Lagrange space: its numbering is not the geometry's."""
+    geometry, dofmap = grid.mesh.geometry, vectors.dofmap
+    vertex = np.empty(dofmap.index_map.size_local + dofmap.index_map.num_ghosts, dtype=np.int64)
+    vertex[dofmap.list] = np.asarray(geometry.input_global_indices)[geometry.dofmap]
+    return vertex
 
 
 def _face_keys(faces: IntArray, point_count: int) -> IntArray:

@@ -53,8 +53,8 @@ def test_closed_exterior_faces_have_no_gradient() -> None:
 
 
 def test_two_graphs_at_once() -> None:
-    """Two calls of one simulator, differentiated in the other order, give what each gives alone."""
-    simulator = Simulator(GRID, PROTOCOL)
+    """Two calls of one simulator, differentiated in the other order, give what they give one after the other."""
+    simulator, other = Simulator(GRID, PROTOCOL), Simulator(GRID, PROTOCOL)
     first = torch.full((len(GRID.faces),), 1.0, dtype=torch.float64, requires_grad=True)
     second = torch.full((len(GRID.faces),), 5.0, dtype=torch.float64, requires_grad=True)
     one, two = simulator(first).abs().sum(), simulator(second).abs().sum()
@@ -62,7 +62,7 @@ def test_two_graphs_at_once() -> None:
     one.backward()
     for leaf in (first, second):
         alone = leaf.detach().clone().requires_grad_()
-        simulator(alone).abs().sum().backward()
+        other(alone).abs().sum().backward()
         torch.testing.assert_close(leaf.grad, alone.grad, rtol=0, atol=0)
 
 

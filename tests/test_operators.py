@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from operator_cases import operators_of
 
 from dmrifw.mesh import bcc_grid
-from dmrifw.operators import Operators
 from dmrifw.spaces import BrokenSpace
 
 
@@ -15,8 +15,7 @@ def grid():
 
 @pytest.fixture(scope="module")
 def operators(grid):
-    cells = len(grid.cells)
-    return Operators(BrokenSpace(grid), np.full(cells, 2.0), np.full(cells, 0.01), np.ones(cells), True)
+    return operators_of(BrokenSpace(grid), 2.0, 0.01, permeable=True)
 
 
 def nodal(operators, function) -> np.ndarray:
@@ -72,8 +71,7 @@ def test_traces_reproduce_the_assembled_exchange(grid, operators) -> None:
 
 def test_reflecting_exterior_loses_nothing(grid) -> None:
     """Closed exterior, no relaxation: the constant field does not decay, whatever the permeability says there."""
-    cells = len(grid.cells)
-    closed = Operators(BrokenSpace(grid), np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
+    closed = operators_of(BrokenSpace(grid))
     one = np.ones((closed.mass.columns.size_local, 1))
     assert np.abs(closed.diffusion(np.full(len(grid.faces), 5.0)) @ one).max() < 1e-11
     assert not closed.per_face(closed.facet_products(one, one))[grid.is_exterior].any()
@@ -82,10 +80,7 @@ def test_reflecting_exterior_loses_nothing(grid) -> None:
 def test_tensor_diffusivity(grid) -> None:
     """For w = n.x: (D grad w, grad w) = n.D.n V."""
     tensor = np.array([[2.0, 0.3, 0.1], [0.3, 1.0, 0.2], [0.1, 0.2, 0.5]])
-    cells = len(grid.cells)
-    anisotropic = Operators(
-        BrokenSpace(grid), np.broadcast_to(tensor, (cells, 3, 3)), np.zeros(cells), np.ones(cells), False
-    )
+    anisotropic = operators_of(BrokenSpace(grid), tensor)
     n = np.array([1.0, -2.0, 0.5])
     w = nodal(anisotropic, lambda p: p @ n)
     assert float((w.T @ (anisotropic.decay @ w)).item()) == pytest.approx(n @ tensor @ n * grid.volume, rel=1e-12)
@@ -93,9 +88,8 @@ def test_tensor_diffusivity(grid) -> None:
 
 def test_without_interfaces_the_field_is_continuous(grid) -> None:
     """No wall anywhere: as many unknowns as used vertices, and no permeability has an effect."""
-    cells = len(grid.cells)
     space = BrokenSpace(grid, np.zeros(len(grid.faces), dtype=bool))
-    whole = Operators(space, np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
+    whole = operators_of(space)
     unknowns = whole.mass.columns.size_local
     assert unknowns == len(np.unique(grid.cells))
     w = np.random.default_rng(4).standard_normal((unknowns, 1))
@@ -105,10 +99,9 @@ def test_without_interfaces_the_field_is_continuous(grid) -> None:
 
 def test_a_wall_lets_the_field_jump_there_alone(grid) -> None:
     """A closed surface around some cells doubles its vertices; one half 1, the other 0: energy = sum kappa area."""
-    cells = len(grid.cells)
     left = grid.points[grid.cells][:, :, 0].mean(axis=1) < 0
     wall = grid.boundary_faces(left) & ~grid.is_exterior
-    whole = Operators(BrokenSpace(grid, wall), np.full(cells, 2.0), np.zeros(cells), np.ones(cells), False)
+    whole = operators_of(BrokenSpace(grid, wall))
     shared = np.unique(grid.faces[wall])
     assert whole.mass.columns.size_local == len(np.unique(grid.cells)) + len(shared)
     kappa = np.random.default_rng(5).uniform(0.1, 1.0, len(grid.faces))

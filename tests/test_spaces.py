@@ -2,19 +2,14 @@
 
 import numpy as np
 import pytest
+from operator_cases import operators_of
 from scipy.linalg import eigh
 
 from dmrifw import Protocol
 from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid, from_arrays, layers
-from dmrifw.operators import Operators
 from dmrifw.simulator import SignalModel
 from dmrifw.spaces import NODES, BrokenSpace
-
-
-def operators_of(space: BrokenSpace, diffusivity: float = 2.0, permeable: bool = False) -> Operators:
-    cells = len(space.grid.cells)
-    return Operators(space, np.full(cells, diffusivity), np.zeros(cells), np.ones(cells), permeable)
 
 
 def no_walls(grid) -> np.ndarray:

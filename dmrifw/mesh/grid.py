@@ -66,8 +66,7 @@ class Grid:
     @cached_property
     def face_areas(self) -> FloatArray:
         """(F,) area of each face, um^2."""
-        a, b, c = np.moveaxis(self.points[self.faces], 1, 0)
-        return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        return triangle_areas(self.points, self.faces)
 
     @cached_property
     def volume(self) -> float:
@@ -162,6 +161,12 @@ def signed_volumes(points: FloatArray, cells: IntArray) -> FloatArray:
     """(E,) volumes of tetrahedra, um^3, negative where the vertex order is left-handed. Local."""
     a, b, c, d = np.moveaxis(points[cells], 1, 0)
     return np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a) / 6.0
+
+
+def triangle_areas(points: FloatArray, faces: IntArray) -> FloatArray:
+    """(F,) areas of triangles, um^2. Local."""
+    a, b, c = np.moveaxis(points[faces], 1, 0)
+    return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
 
 def _world() -> Any:

@@ -2,103 +2,83 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 
 from dmrifw.matrices import DistributedMatrix
-from dmrifw.operators import Operators
-from dmrifw.propagators import imex
+from dmrifw.operators import Change, Operators, Sensitivity
+from dmrifw.propagators.experiment import Experiment
 from dmrifw.propagators.factorization import Factorization
-from dmrifw.propagators.imex import Trajectory
 from dmrifw.propagators.propagator import Propagator
-from dmrifw.propagators.steps import Drive, Interval
-from dmrifw.typing import ComplexArray, FloatArray, IntArray
+from dmrifw.propagators.system import Matrices, System
+from dmrifw.typing import FloatArray
 
 _HELD = 4
 """Factorizations held at a time: a sequence has few lengths of step."""
 
 
-class FullSystem:
-    """The assembled equation, distributed by unknowns: a `System` and its own `Equation`."""
+class FullSystem(System):
+    """The assembled equation, distributed by unknowns."""
 
     divided: ClassVar[bool] = False
-    time_share: ClassVar[float] = 0.5
+    facets_apart: ClassVar[bool] = True
 
     def __init__(self, operators: Operators, diffusion: DistributedMatrix) -> None:
         self.operators, self.matrix = operators, diffusion
+        self.unit, self.total = np.ones(operators.mass.rows.size_local), operators.total
         self._factors: dict[float, Factorization] = {}
 
-    @property
-    def size(self) -> int:
-        """See `System`."""
-        return self.operators.mass.rows.size_local
-
-    def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
-        """See `System`. Collective."""
-        block = np.zeros((self.size, 2 * len(drive.q)))
-        block[:, : len(drive.q)] = 1.0
-        return imex.evolve(self, block, drive, cuts, keep)
-
-    def read(self, final: FloatArray, squared: bool) -> ComplexArray:
-        """See `System`. Collective."""
-        if squared:
-            products = np.einsum("nm,nm->m", final, self.operators.mass @ final)
-            return products.reshape(2, -1).sum(axis=0) + 0j
-        real, imaginary = np.split(self.operators.total @ final, 2)
-        return real + 1j * imaginary
-
-    def seed(self, final: FloatArray, cotangent: ComplexArray, squared: bool) -> FloatArray:
-        """See `System`. Collective."""
-        if squared:
-            return 2.0 * np.tile(cotangent.real, 2) * (self.operators.mass @ final)
-        return np.outer(self.operators.total, np.concatenate([cotangent.real, cotangent.imag]))
-
-    def pull_back(self, drive: Drive, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray) -> FloatArray:
-        """(owned facets,) sensitivity to the permeability: see `System`. Collective."""
-        facets = np.zeros(self.operators.facet_count)
-
-        def contract(left: FloatArray, right: FloatArray) -> None:
-            facets[:] += self.operators.facet_products(left, right)
-
-        imex.pull_back(self, drive, cuts, trajectory, seed, contract)
-        return facets
-
-    def face_gradient(self, sensitivity: FloatArray | None) -> FloatArray:
-        """See `System`. Collective."""
-        facets = np.zeros(self.operators.facet_count) if sensitivity is None else sensitivity
-        return self.operators.per_face(facets)
-
-    def lift(self, final: FloatArray) -> FloatArray:
-        """See `System`. Local."""
-        return final
-
     def mass(self, block: FloatArray) -> FloatArray:
-        """See `Equation`. Collective."""
+        """See `System`. Collective."""
         return self.operators.mass @ block
 
     def diffusion(self, block: FloatArray) -> FloatArray:
-        """See `Equation`. Collective."""
+        """See `System`. Collective."""
         return self.matrix @ block
 
     def solve(self, shift: float, block: FloatArray) -> FloatArray:
-        """See `Equation`. Collective."""
+        """See `System`. Collective."""
         return self._factor(shift).solve(block)
 
-    def drive(self, block: FloatArray, weights: FloatArray) -> FloatArray:
-        """See `Equation`. Collective."""
-        out = np.zeros_like(block)
-        half = block.shape[1] // 2
-        for number, coupling in enumerate(self.operators.couplings):
-            if not weights[:, number].any():
-                continue
-            product = coupling @ block
-            if number < 3:
-                out[:, :half] += weights[:, number] * product[:, half:]
-                out[:, half:] -= weights[:, number] * product[:, :half]
-            else:
-                out -= np.tile(weights[:, number], 2) * product
-        return out
+    def coupled(self, block: FloatArray, needed: Sequence[bool]) -> list[FloatArray | None]:
+        """See `System`. Collective."""
+        return [
+            coupling @ block if wanted else None
+            for coupling, wanted in zip(self.operators.couplings, needed, strict=True)
+        ]
+
+    def outer(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """(owned cells, n, n): see `System`. Collective."""
+        return self.operators.cell_products(left, right)
+
+    def facets(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """(owned facets,): see `System`. Collective."""
+        return self.operators.facet_products(left, right)
+
+    def collected(self, pieces: dict[str, FloatArray], groups: Sequence[str], exchange: bool) -> Sensitivity:
+        """See `System`. Local."""
+        couplings = [pieces[name] for name in groups if name.startswith("coupling")]
+        return Sensitivity(
+            diffusion=pieces["diffusion"] if "diffusion" in groups else None,
+            exchange=pieces["exchange"] if exchange else None,
+            mass=pieces["mass"] if "mass" in groups else None,
+            couplings=np.stack(couplings) if couplings else None,
+        )
+
+    def projected(self, change: Change) -> Matrices:
+        """See `System`. Local."""
+        return Matrices(change.diffusion, change.mass, change.couplings)
+
+    def lift(self, block: FloatArray) -> FloatArray:
+        """See `System`. Local."""
+        return block
+
+    def threads(self, columns: int) -> AbstractContextManager[Any]:
+        """See `System`. Local."""
+        return nullcontext()
 
     def _factor(self, shift: float) -> Factorization:
         key = float(f"{shift:.12e}")
@@ -114,5 +94,5 @@ class FullSystem:
 class FullOrder(Propagator):
     """Signals and their exact discrete derivative by the assembled equation itself."""
 
-    def _system(self, permeability: FloatArray, rows: IntArray) -> FullSystem:
-        return FullSystem(self.operators, self.operators.diffusion(permeability))
+    def _system(self, experiment: Experiment) -> FullSystem:
+        return FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))

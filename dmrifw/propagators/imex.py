@@ -14,9 +14,9 @@ Source: Kennedy and Carpenter, Appl. Numer. Math. 44:139 (2003), ARK4(3)6L[2]SA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -97,15 +97,42 @@ class Trajectory:
 
     Attributes:
         final: (n, 2m) block at the end.
-        stages: Per interval and step, the six stages, (n, 2m) each.
+        stages: Per step, the six stages, (n, 2m) each.
     """
 
     final: FloatArray
-    stages: list[list[list[FloatArray]]] = field(default_factory=list)
+    stages: list[list[FloatArray]] = field(default_factory=list)
+
+    def around(self, number: int) -> tuple[list[FloatArray], FloatArray]:
+        """The stages of a step, and the state at its end."""
+        last = number == len(self.stages) - 1
+        return self.stages[number], self.final if last else self.stages[number + 1][0]
 
 
-Contract = Callable[[FloatArray, FloatArray], None]
-"""Takes the derivative with respect to A in pieces: d loss = sum over calls of sum_j left_j . (dA right_j)."""
+class Derivative(Protocol):
+    """Takes d loss = sum over calls of sum_j left_j . (d(...) right_j) in pieces, for blocks of the equation."""
+
+    def diffusion(self, left: FloatArray, right: FloatArray) -> None:
+        """By dA."""
+
+    def mass(self, left: FloatArray, right: FloatArray, less: FloatArray) -> None:
+        """By dM, on `right` less `less`."""
+
+    def drive(self, left: FloatArray, right: FloatArray, weights: FloatArray, moment: Moment) -> None:
+        """By d drive, through its couplings or their (m, c) weights."""
+
+
+class Direction(Protocol):
+    """The derivative of the equation along some direction, on blocks."""
+
+    def diffusion(self, block: FloatArray) -> FloatArray | float:
+        """DA u."""
+
+    def mass(self, block: FloatArray) -> FloatArray | float:
+        """DM u."""
+
+    def drive(self, block: FloatArray, weights: FloatArray, moment: Moment) -> FloatArray | float:
+        """The derivative of drive(u), through its couplings and their (m, c) weights."""
 
 
 def evolve(equation: Equation, start: FloatArray, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
@@ -116,7 +143,7 @@ def evolve(equation: Equation, start: FloatArray, drive: Drive, cuts: list[Inter
         start: (n, 2m) real parts, then imaginary parts.
         drive: The measurements.
         cuts: From `intervals`.
-        keep: Whether to keep what `pull_back` needs.
+        keep: Whether to keep what derivatives need.
 
     Returns:
         The trajectory.
@@ -125,13 +152,10 @@ def evolve(equation: Equation, start: FloatArray, drive: Drive, cuts: list[Inter
     """
     trajectory = Trajectory(start)
     block = start
-    for cut in cuts:
-        kept = []
-        for index in range(cut.steps):
-            block, stages = _step(equation, cut.step, _weights(drive, cut, index), block)
-            if keep:
-                kept.append(stages)
-        trajectory.stages.append(kept)
+    for step in _steps(drive, cuts):
+        block, stages = _step(equation, step, block)
+        if keep:
+            trajectory.stages.append(stages)
     trajectory.final = block
     return trajectory
 
@@ -142,9 +166,9 @@ def pull_back(
     cuts: list[Interval],
     trajectory: Trajectory,
     seed: FloatArray,
-    contract: Contract,
+    derivative: Derivative,
 ) -> None:
-    """The exact derivative of the discrete scheme with respect to A.
+    """The exact derivative of the discrete scheme, backwards.
 
     Args:
         equation: As in `evolve`.
@@ -152,65 +176,148 @@ def pull_back(
         cuts: As in `evolve`.
         trajectory: What `evolve(..., keep=True)` returned.
         seed: (n, 2m) cotangent of `trajectory.final`.
-        contract: What takes the derivative.
+        derivative: What takes it.
 
     Collective if the equation is distributed.
     """
-    bar, signs = seed, drive.encoding.transposition
-    for cut, kept in zip(reversed(cuts), reversed(trajectory.stages), strict=True):
-        for index in reversed(range(cut.steps)):
-            weights = [None if at is None else signs * at for at in _weights(drive, cut, index)]
-            bar = _step_back(equation, cut.step, weights, bar, kept[index], contract)
+    bar = seed
+    steps = list(_steps(drive, cuts))
+    for number in reversed(range(len(steps))):
+        bar = _step_back(equation, steps[number], bar, *trajectory.around(number), derivative)
 
 
-Weights = Sequence[FloatArray | None]
-"""(m, c) weights of the couplings at the stages of a step; None where no gradient acts."""
+def push_forward(
+    equation: Equation, drive: Drive, cuts: list[Interval], trajectory: Trajectory, direction: Direction
+) -> FloatArray:
+    """The exact derivative of the discrete scheme, forwards: the transpose of `pull_back`.
+
+    Args:
+        equation: As in `evolve`.
+        drive: As in `evolve`.
+        cuts: As in `evolve`.
+        trajectory: What `evolve(..., keep=True)` returned.
+        direction: How the equation changes; the start does not.
+
+    Returns:
+        (n, 2m) derivative of `trajectory.final`.
+
+    Collective if the equation is distributed.
+    """
+    change = np.zeros_like(trajectory.final)
+    for number, step in enumerate(_steps(drive, cuts)):
+        change = _step_along(equation, step, change, *trajectory.around(number), direction)
+    return change
 
 
-def _weights(drive: Drive, cut: Interval, index: int) -> Weights:
-    return [None if cut.still else drive.weights(cut, index, node) for node in NODES]
+class Moment(NamedTuple):
+    """A point in time: ms, and the interval between breakpoints of the waveform that it is reckoned to."""
+
+    time: float
+    interval: int
 
 
-def _step(equation: Equation, h: float, weights: Weights, u: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """One step: its length, ms, and at its stages the moments and the weights of the couplings, None without gradient.
+
+    The signs turn weights into those of the transposed couplings.
+    """
+
+    h: float
+    moments: Sequence[Moment]
+    weights: Sequence[FloatArray] | None
+    signs: FloatArray
+
+
+def _steps(drive: Drive, cuts: list[Interval]) -> Iterator[_Step]:
+    signs = drive.encoding.transposition
+    for cut in cuts:
+        for index in range(cut.steps):
+            moments = [Moment(cut.start + (index + node) * cut.step, cut.number) for node in NODES]
+            weights = None if cut.still else [drive.weights(*moment) for moment in moments]
+            yield _Step(cut.step, moments, weights, signs)
+
+
+def _step(equation: Equation, step: _Step, u: FloatArray) -> tuple[FloatArray, list[FloatArray]]:
     """One step, and its stages."""
+    h, weights = step.h, step.weights
     start = equation.mass(u)
-    stages, driven, diffused = [u], [_driven(equation, u, weights[0])], [-equation.diffusion(u)]
+    stages, diffused = [u], [-equation.diffusion(u)]
+    driven = [] if weights is None else [equation.drive(u, weights[0])]
     for i in range(1, STAGES):
         right = start + h * _combined(IMPLICIT[i, :i], diffused)
-        if weights[0] is not None:
+        if weights is not None:
             right += h * _combined(EXPLICIT[i, :i], driven)
         stages.append(equation.solve(h * GAMMA, right))
-        driven.append(_driven(equation, stages[i], weights[i]))
         diffused.append(-equation.diffusion(stages[i]))
-    if weights[0] is None:
+        if weights is not None:
+            driven.append(equation.drive(stages[i], weights[i]))
+    if weights is None:
         return stages[-1], stages
     return stages[-1] + equation.solve(0.0, h * _combined(LEFT_OVER, driven)), stages
 
 
-def _step_back(
-    equation: Equation, h: float, weights: Weights, bar: FloatArray, stages: list[FloatArray], contract: Contract
+def _step_along(
+    equation: Equation,
+    step: _Step,
+    change: FloatArray,
+    stages: list[FloatArray],
+    after: FloatArray,
+    direction: Direction,
 ) -> FloatArray:
-    """The transpose of `_step`, with weights for transposed couplings."""
+    """The derivative of `_step`: `after` is the state at its end."""
+    h, weights, moments = step.h, step.weights, step.moments
+    start = equation.mass(change) + direction.mass(stages[0])
+    driven: list[FloatArray] = []
+    diffused: list[FloatArray] = []
+    for i in range(STAGES):
+        moved = direction.diffusion(stages[i])
+        if i:
+            right = start + h * _combined(IMPLICIT[i, :i], diffused) - direction.mass(stages[i]) - h * GAMMA * moved
+            if weights is not None:
+                right += h * _combined(EXPLICIT[i, :i], driven)
+            change = equation.solve(h * GAMMA, right)
+        diffused.append(-equation.diffusion(change) - moved)
+        if weights is not None:
+            driven.append(equation.drive(change, weights[i]) + direction.drive(stages[i], weights[i], moments[i]))
+    if weights is None:
+        return change
+    return change + equation.solve(0.0, h * _combined(LEFT_OVER, driven) - direction.mass(after - stages[-1]))
+
+
+def _step_back(
+    equation: Equation,
+    step: _Step,
+    bar: FloatArray,
+    stages: list[FloatArray],
+    after: FloatArray,
+    derivative: Derivative,
+) -> FloatArray:
+    """The transpose of `_step_along`."""
+    h, weights = step.h, step.weights
     driven_bar = [np.zeros_like(bar) for _ in range(STAGES)]
     diffused_bar = [np.zeros_like(bar) for _ in range(STAGES)]
-    if weights[0] is not None:
+    if weights is not None:
         left_over = equation.solve(0.0, bar)
+        derivative.mass(left_over, stages[-1], after)
         driven_bar = [h * weight * left_over for weight in LEFT_OVER]
     out = np.zeros_like(bar)
-    for i in reversed(range(1, STAGES)):
-        stage_bar = _driven(equation, driven_bar[i], weights[i]) - equation.diffusion(diffused_bar[i])
+    for i in reversed(range(STAGES)):
+        stage_bar = -equation.diffusion(diffused_bar[i])
+        if weights is not None:
+            stage_bar += equation.drive(driven_bar[i], step.signs * weights[i])
+            derivative.drive(driven_bar[i], stages[i], weights[i], step.moments[i])
+        if i == 0:
+            derivative.diffusion(-diffused_bar[0], stages[0])
+            return out + stage_bar
         solved = equation.solve(h * GAMMA, stage_bar + bar if i == STAGES - 1 else stage_bar)
-        contract(-diffused_bar[i] - h * GAMMA * solved, stages[i])
+        derivative.diffusion(-diffused_bar[i] - h * GAMMA * solved, stages[i])
+        derivative.mass(solved, stages[0], stages[i])
         out += equation.mass(solved)
         for j in range(i):
             driven_bar[j] += h * EXPLICIT[i, j] * solved
             diffused_bar[j] += h * IMPLICIT[i, j] * solved
-    contract(-diffused_bar[0], stages[0])
-    return out + _driven(equation, driven_bar[0], weights[0]) - equation.diffusion(diffused_bar[0])
-
-
-def _driven(equation: Equation, block: FloatArray, weights: FloatArray | None) -> FloatArray:
-    return np.zeros_like(block) if weights is None else equation.drive(block, weights)
+    raise AssertionError("the loop ends at its first stage")
 
 
 def _combined(coefficients: FloatArray, blocks: list[FloatArray]) -> FloatArray:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 
-from dmrifw.operators import Operators
-from dmrifw.propagators import imex
+from dmrifw.propagators.experiment import Experiment
 from dmrifw.propagators.full_order import FullSystem
-from dmrifw.propagators.imex import Trajectory
+from dmrifw.propagators.held_steps import PROBES, attenuation, coarse, first_steps, probe
 from dmrifw.propagators.modes import Modes, ModeSource
-from dmrifw.propagators.propagator import PROBES, Propagator, System
-from dmrifw.propagators.reduced import ReducedModel
-from dmrifw.propagators.steps import Drive, Interval, intervals
-from dmrifw.propagators.threads import blas_threads_for
-from dmrifw.typing import ComplexArray, FloatArray, IntArray
+from dmrifw.propagators.propagator import Propagator
+from dmrifw.propagators.reduced import ReducedSystem
+from dmrifw.propagators.steps import Drive, intervals
+from dmrifw.propagators.system import System
+from dmrifw.typing import FloatArray
 
 _FIRST_MODES = 128
 """Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
@@ -37,67 +33,14 @@ _PER_ROUND = 40
 """Distinct measurements at full order that cost about as much as enlarging a basis once."""
 
 
-@dataclass(frozen=True, eq=False)
-class ReducedSystem:
-    """The equation in a basis of modes, the same on every rank: see `System`.
+_RETRY = 10
+"""Calls that stay at full order after a basis was given up."""
 
-    Attributes:
-        model: The operators in the basis.
-        modes: The basis.
-        operators: The operators it came from.
-    """
+_STALE = 2.0
+"""How many times the error of a new basis a held one may have."""
 
-    model: ReducedModel
-    modes: Modes
-    operators: Operators
-
-    divided: ClassVar[bool] = True
-    time_share: ClassVar[float] = 0.5
-
-    @property
-    def size(self) -> int:
-        """See `System`."""
-        return len(self.model.rates)
-
-    def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
-        """See `System`. Local."""
-        with blas_threads_for(self.size if len(drive.q) > 8 else 0):
-            return imex.evolve(self.model, self.model.start(len(drive.q)), drive, cuts, keep)
-
-    def read(self, final: FloatArray, squared: bool) -> ComplexArray:
-        """See `System`. Local."""
-        real, imaginary = np.hsplit(final, 2)
-        if squared:
-            return np.einsum("rm,rm->m", real, real) + np.einsum("rm,rm->m", imaginary, imaginary) + 0j
-        return self.model.total @ real + 1j * (self.model.total @ imaginary)
-
-    def seed(self, final: FloatArray, cotangent: ComplexArray, squared: bool) -> FloatArray:
-        """See `System`. Local."""
-        if squared:
-            return 2.0 * np.tile(cotangent.real, 2) * final
-        return np.outer(self.model.total, np.concatenate([cotangent.real, cotangent.imag]))
-
-    def pull_back(self, drive: Drive, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray) -> FloatArray:
-        """(r, r) sensitivity to the diffusion operator in the basis: see `System`. Local."""
-        sensitivity = np.zeros((self.size, self.size))
-
-        def contract(left: FloatArray, right: FloatArray) -> None:
-            sensitivity[:] += left @ right.T
-
-        with blas_threads_for(self.size):
-            imex.pull_back(self.model, drive, cuts, trajectory, seed, contract)
-        return sensitivity
-
-    def face_gradient(self, sensitivity: FloatArray | None) -> FloatArray:
-        """See `System`. Collective."""
-        mine = np.zeros((self.size, self.size)) if sensitivity is None else sensitivity
-        vectors = self.modes.vectors
-        left = vectors @ self.operators.comm.allreduce(mine)
-        return self.operators.per_face(self.operators.facet_products(left, vectors))
-
-    def lift(self, final: FloatArray) -> FloatArray:
-        """See `System`. Local."""
-        return self.modes.vectors @ final
+_GROWTH = 2.0
+"""How many times as many vectors as at its making a held basis may have: then it is made anew."""
 
 
 class MatrixFormalism(Propagator):
@@ -107,61 +50,104 @@ class MatrixFormalism(Propagator):
     are also integrated at full order. Where they differ, what their trajectories leave outside the basis is added to
     it, and the next measurements are compared, until some agree.
 
+    A basis is held for later calls: in its span the operators of any tissue are diagonalized anew. When signals have
+    moved far, other measurements are compared with full order, and the basis is enriched or made anew.
+
     Source: Callaghan, J. Magn. Reson. 129:74 (1997); Barzykin, Phys. Rev. B 58:14171 (1998).
     """
 
-    def _system(self, permeability: FloatArray, rows: IntArray) -> System:
-        full = self._full(permeability)
-        return self._basis(full, rows, len(rows)) or full  # the basis has seen every measurement long before
+    def __init__(self, tolerance: float) -> None:
+        super().__init__(tolerance)
+        self._held: Modes | None = None
+        self._made = 0
+        self._turn = 0
 
-    def _full(self, permeability: FloatArray) -> FullSystem:
-        return FullSystem(self.operators, self.operators.diffusion(permeability))
+    def forget(self) -> None:
+        """See `Propagator`."""
+        super().forget()
+        self._held = None
 
-    def _basis(self, full: FullSystem, rows: IntArray, rounds: int) -> ReducedSystem | None:
-        """The equation in a basis good for the tolerance; None if it was not good after some rounds."""
-        operators = self.operators
-        source = ModeSource(full.matrix, operators.mass, operators.comm)
-        modes = source.lowest(int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25)))
+    def _system(self, experiment: Experiment) -> System:
+        full = _full(experiment)
+        new = any(int(sequence) not in self._tested for sequence in experiment.sequences)
+        if self._held is not None and not new:
+            return ReducedSystem(experiment.operators, self._held.carried(experiment.operators, full.matrix))
+        return self._made_system(full, experiment) or full  # the basis has seen every measurement long before
+
+    def _confirmed(self, system: System, experiment: Experiment) -> System:
+        if not isinstance(system, ReducedSystem) or system.modes.complete:
+            return system
+        self._turn += 1
+        full = _full(experiment)
+        if not self._poor(system, full, experiment, self._turn, _STALE * _MODE_SHARE):
+            return system
+        return self._made_system(full, experiment, system) or full
+
+    def _rounds(self, experiment: Experiment) -> int:
+        """How often a basis may be enlarged until it is given up."""
+        return len(experiment.q)
+
+    def _made_system(
+        self, full: FullSystem, experiment: Experiment, stale: ReducedSystem | None = None
+    ) -> ReducedSystem | None:
+        """The equation in a basis good for the tolerance, from a stale one or from the lowest modes.
+
+        None if it was not good after some rounds.
+        """
+        operators = experiment.operators
+        modes = self._lowest(full) if stale is None else stale.modes
+        if stale is None or len(modes.rates) > _GROWTH * self._made:
+            modes, self._made, self._turn = self._lowest(full), 0, 0
+        rounds = self._rounds(experiment)
         for turn in range(rounds + 1):
-            system = ReducedSystem(modes.reduce(operators), modes, operators)
-            poor = [] if modes.complete else self._poor(system, full, rows, turn)
+            system = ReducedSystem(operators, modes)
+            poor = [] if modes.complete else self._poor(system, full, experiment, self._turn + turn, _MODE_SHARE)
             if not poor:
+                self._held, self._made = modes, self._made or len(modes.rates)
                 return system
             if turn < rounds:
-                left_out = self._resolution * 0.3 ** self._laps(rows, turn)
-                modes = modes.enriched(self._snapshots(full, poor), operators, full.matrix, left_out)
+                left_out = self._resolution * 0.3 ** self._laps(experiment, turn)
+                modes = modes.enriched(self._snapshots(full, poor, experiment), operators, full.matrix, left_out)
+        self._held = None
         return None
+
+    def _lowest(self, full: FullSystem) -> Modes:
+        """The lowest modes, and the field w = 1, with which every measurement starts."""
+        operators = full.operators
+        source = ModeSource(full.matrix, operators.mass, operators.comm)
+        modes = source.lowest(int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25)))
+        return modes if modes.complete else modes.enriched(full.unit[:, None], operators, full.matrix, 1e-9)
 
     @property
     def _resolution(self) -> float:
         """Share of a trajectory, relative to its start, that a basis may leave out: signals are quadratic in it."""
         return 0.1 * float(np.sqrt(self.tolerance))
 
-    def _laps(self, rows: IntArray, turn: int) -> int:
+    def _laps(self, experiment: Experiment, turn: int) -> int:
         """How often every measurement has been tried before a round. Local."""
-        longest = np.bincount(self.protocol.sequence[rows]).max()
-        return turn * PROBES // int(longest)
+        return turn * PROBES // max(len(experiment.members(int(sequence))) for sequence in experiment.sequences)
 
-    def _poor(self, system: ReducedSystem, full: FullSystem, rows: IntArray, turn: int) -> list[Drive]:
-        """The measurements of a round on which the basis and full order disagree."""
+    def _poor(
+        self, system: ReducedSystem, full: FullSystem, experiment: Experiment, turn: int, share: float
+    ) -> list[Drive]:
+        """The measurements of a round on which the basis and full order differ by a share of the tolerance."""
         poor = []
-        for sequence in np.unique(self.protocol.sequence[rows]):
-            waveform, q = self._probes(int(sequence), rows, turn)
-            if q.any():
-                drive = Drive(waveform, q, self.operators.encoding)
-                steps = self._first_steps(drive, self._coarse)  # both err alike in time: the difference is the basis
-                change = self.attenuation(system, drive, steps) - self.attenuation(full, drive, steps)
-                if self.operators.comm.bcast(float(np.abs(change).max())) > _MODE_SHARE * self.tolerance:
+        for sequence in map(int, experiment.sequences):
+            drive = probe(experiment, sequence, turn)
+            if drive.q.any():
+                steps = first_steps(drive, experiment, coarse(drive))  # both err alike: the rest is the basis
+                change = attenuation(system, drive, steps) - attenuation(full, drive, steps)
+                if experiment.operators.comm.bcast(float(np.abs(change).max())) > share * self.tolerance:
                     poor.append(drive)
         return poor
 
-    def _snapshots(self, full: FullSystem, drives: list[Drive]) -> FloatArray:
+    def _snapshots(self, full: FullSystem, drives: list[Drive], experiment: Experiment) -> FloatArray:
         """(owned unknowns, n) states of some measurements on their way to the echo, at full order."""
         states = []
         for drive in drives:
-            steps = self._first_steps(drive, self._coarse)
+            steps = first_steps(drive, experiment, coarse(drive))
             trajectory = full.evolve(drive, intervals(drive.waveform, drive.encoding, steps, whole=True), True)
-            states += [stages[stage] for kept in trajectory.stages for stages in kept for stage in _SNAPSHOTS]
+            states += [stages[stage] for stages in trajectory.stages for stage in _SNAPSHOTS]
             states.append(trajectory.final)
         return np.hstack(states)
 
@@ -169,9 +155,33 @@ class MatrixFormalism(Propagator):
 class Automatic(MatrixFormalism):
     """The cheaper of the two: modes for many measurements, full order for few, and for those that need all modes."""
 
-    def _system(self, permeability: FloatArray, rows: IntArray) -> System:
-        full = self._full(permeability)
-        distinct = len(np.unique(np.column_stack([self.protocol.sequence[rows], self.protocol.q[rows]]), axis=0))
-        if distinct <= _FEW and self.operators.mass.rows.size_global > _SMALL:
-            return full
-        return self._basis(full, rows, max(2, distinct // _PER_ROUND)) or full
+    def __init__(self, tolerance: float) -> None:
+        super().__init__(tolerance)
+        self._given_up = 0
+
+    def forget(self) -> None:
+        """See `Propagator`."""
+        super().forget()
+        self._given_up = 0
+
+    def _system(self, experiment: Experiment) -> System:
+        few = experiment.distinct_count <= _FEW and experiment.operators.mass.rows.size_global > _SMALL
+        if few or self._given_up > 0:
+            self._given_up -= 0 if few else 1
+            return _full(experiment)
+        return super()._system(experiment)
+
+    def _rounds(self, experiment: Experiment) -> int:
+        return max(2, experiment.distinct_count // _PER_ROUND)
+
+    def _made_system(
+        self, full: FullSystem, experiment: Experiment, stale: ReducedSystem | None = None
+    ) -> ReducedSystem | None:
+        system = super()._made_system(full, experiment, stale)
+        if system is None:
+            self._given_up = _RETRY
+        return system
+
+
+def _full(experiment: Experiment) -> FullSystem:
+    return FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))

@@ -12,7 +12,6 @@ from mpi4py import MPI
 from dmrifw.errors import ConvergenceError
 from dmrifw.matrices import DistributedMatrix
 from dmrifw.operators import Operators
-from dmrifw.propagators.reduced import ReducedModel
 from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.typing import FloatArray
 
@@ -40,17 +39,14 @@ class Modes:
     vectors: FloatArray
     complete: bool
 
-    def reduce(self, operators: Operators) -> ReducedModel:
-        """The operators in the basis of these modes. Collective."""
-        comm, vectors = operators.comm, self.vectors
-        couplings = np.concatenate([vectors.T @ (coupling @ vectors) for coupling in operators.couplings])
-        total = vectors.T @ operators.total
-        return ReducedModel(self.rates, comm.allreduce(couplings), comm.allreduce(total))
+    def carried(self, operators: Operators, diffusion: DistributedMatrix) -> Modes:
+        """The Ritz modes of other operators in the span of these. Collective."""
+        return Modes(*_ritz(diffusion, operators.mass, self.vectors, operators.comm), self.complete)
 
     def enriched(
         self, states: FloatArray, operators: Operators, diffusion: DistributedMatrix, resolution: float
     ) -> Modes:
-        """The Ritz modes of these modes and of what some states have outside their span.
+        """The Ritz modes of these modes and of what some states have outside their span; itself if that is nothing.
 
         Args:
             states: (owned dofs, n) any states, distributed.
@@ -68,6 +64,8 @@ class Modes:
         squares, rotation = np.linalg.eigh(comm.allreduce(new.T @ (mass @ new)))
         unit = comm.allreduce(float(operators.total.sum()))
         kept = squares > max(resolution**2 * unit, 1e-14 * squares[-1])
+        if not kept.any():
+            return self
         components = new @ (rotation[:, kept] / np.sqrt(squares[kept]))
         return Modes(*_ritz(diffusion, mass, np.hstack([self.vectors, components]), comm), complete=False)
 

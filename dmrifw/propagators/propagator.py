@@ -1,62 +1,35 @@
-"""What all propagators share: distinct measurements in blocks, time steps by a measured error, and the tape."""
+"""What all propagators share: distinct measurements in blocks, time steps by a measured error, and the record."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TypeAlias
 
 import numpy as np
+from mpi4py import MPI
 
-from dmrifw.operators import Operators
+from dmrifw.propagators import imex
+from dmrifw.propagators.drives import DriveChange, DriveGradient
+from dmrifw.propagators.experiment import Experiment
+from dmrifw.propagators.held_steps import HeldSteps
 from dmrifw.propagators.imex import STAGES, Trajectory
-from dmrifw.propagators.steps import Drive, Interval, Steps, intervals, measured_rate
-from dmrifw.sequences import Protocol as Measurements
-from dmrifw.sequences import Waveform
+from dmrifw.propagators.steps import Drive, Interval, intervals
+from dmrifw.propagators.system import Along, Gathering, System, Wanted
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
 _BLOCK_BYTES = 5e8
 """Memory that the trajectories of one block of measurements may take."""
 
-PROBES = 4
-"""Measurements of a sequence that are tried at a time."""
-
 _TAPE_BYTES = 1e9
 """Memory that a tape may take; where trajectories take more, the way back runs every block once more."""
 
+_FAR = 10.0
+"""How far signals may move, in tolerances, until held time steps and bases are tested again."""
 
-class System(Protocol):
-    """The equation in some basis, ready for time integration. Blocks hold real parts, then imaginary parts.
-
-    Attributes:
-        divided: Whether ranks integrate measurements of their own; otherwise unknowns are distributed.
-        time_share: Share of the tolerance given to time stepping.
-    """
-
-    divided: ClassVar[bool]
-    time_share: ClassVar[float]
-
-    @property
-    def size(self) -> int:
-        """Rows of a block on this rank."""
-
-    def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
-        """The trajectory of a block, with its `final` one. Collective unless `divided`."""
-
-    def read(self, final: FloatArray, squared: bool) -> ComplexArray:
-        """(m,) what this rank adds to the signals: their total, or |u|^2 at half the echo time. Local."""
-
-    def seed(self, final: FloatArray, cotangent: ComplexArray, squared: bool) -> FloatArray:
-        """The transpose of the derivative of `read`. Local."""
-
-    def pull_back(self, drive: Drive, cuts: list[Interval], trajectory: Trajectory, seed: FloatArray) -> FloatArray:
-        """This rank's sensitivity to the diffusion operator, in a form of its own. Collective unless `divided`."""
-
-    def face_gradient(self, sensitivity: FloatArray | None) -> FloatArray:
-        """(F,) gradient with respect to the permeability from a summed sensitivity. Collective."""
-
-    def lift(self, final: FloatArray) -> FloatArray:
-        """(owned unknowns, 2m) the magnetization over density, from a block. Local."""
+Fields: TypeAlias = dict[str, FloatArray]
+"""Arrays by the name of an input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +37,15 @@ class Batch:
     """Distinct measurements of one waveform that this rank integrates.
 
     Attributes:
+        sequence: The sequence that they play.
         drive: The measurements.
         cuts: Their time steps.
         damping: (m,) factor of their signals: see `Encoding.damping` and `Operators.slowest_relaxation`.
-        first: Offset of these measurements among all distinct ones of the tape.
+        first: Offset of these measurements among all distinct ones of the record.
         squared: Whether the evolution stops at half the echo time, where |u|^2 is the signal.
     """
 
+    sequence: int
     drive: Drive
     cuts: list[Interval]
     damping: FloatArray
@@ -83,207 +58,266 @@ class Batch:
         return slice(self.first, self.first + len(self.damping))
 
 
-@dataclass(frozen=True, eq=False)
-class Tape:
-    """What a forward run leaves for its derivative.
+@dataclass(eq=False)
+class Record:
+    """What a forward run leaves for its derivatives.
 
     Attributes:
+        experiment: What was simulated.
         system: The equation that was integrated.
-        batches: This rank's blocks, and their trajectories where they were kept.
-        expand: (n,) distinct measurement of each requested row.
-        distinct: Number of distinct measurements.
+        batches: This rank's blocks.
+        trajectories: Theirs, as far as they were kept.
+        expand: (n,) distinct measurement of each one.
+        signal: (distinct,) signals, replicated.
     """
 
+    experiment: Experiment
     system: System
-    batches: list[tuple[Batch, Trajectory | None]]
+    batches: list[Batch]
+    trajectories: list[Trajectory | None]
     expand: IntArray
-    distinct: int
+    signal: ComplexArray
+
+    def trajectory(self, number: int) -> Trajectory:
+        """The whole trajectory of a block, run once more if it was not kept. Collective unless divided."""
+        kept, batch = self.trajectories[number], self.batches[number]
+        return kept if kept is not None else self.system.evolve(batch.drive, batch.cuts, True)
 
 
 class Propagator(ABC):
-    """Signals of a protocol on assembled operators, and their exact derivative.
+    """Signals of experiments, and their exact derivatives.
+
+    Time steps are chosen by measured errors and then held, as long as signals stay near those that they were chosen
+    for: so the signal is one smooth function of its inputs, and what is differentiated is what was computed.
 
     Args:
-        operators: The assembled operators.
-        protocol: The measurements.
         tolerance: Error in S/S0, by measured estimates.
     """
 
-    def __init__(self, operators: Operators, protocol: Measurements, tolerance: float) -> None:
-        self.operators, self.protocol, self.tolerance = operators, protocol, tolerance
-        used = operators.space.grid.points[operators.space.grid.cells.reshape(-1)]
-        self._reach = 0.5 * float(np.linalg.norm(np.ptp(used, axis=0)))
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self.steps = HeldSteps(tolerance)
+        self._tested: dict[int, FloatArray] = {}
 
     @abstractmethod
-    def _system(self, permeability: FloatArray, rows: IntArray) -> System:
-        """The equation for (F,) um/ms, good for some rows of the protocol. Collective."""
+    def _system(self, experiment: Experiment) -> System:
+        """The equation to integrate, which may be held from an earlier call. Collective."""
 
-    def signal(self, permeability: FloatArray, rows: IntArray, keep: bool) -> tuple[ComplexArray, Tape]:
-        """Signals of some measurements.
+    def _confirmed(self, system: System, experiment: Experiment) -> System:
+        """The same, or a better one where signals have moved far since it was tested. Collective."""
+        return system
+
+    def forget(self) -> None:
+        """Drop all that is held from earlier calls, so that the next one does not depend on them. Local."""
+        self.steps.forget()
+        self._tested.clear()
+
+    def signal(self, experiment: Experiment, keep: bool) -> tuple[ComplexArray, Record]:
+        """Signals of an experiment.
 
         Args:
-            permeability: (F,) um/ms, replicated.
-            rows: (n,) rows of the protocol.
-            keep: Whether `pull_back` will follow.
+            experiment: The experiment.
+            keep: Whether derivatives will be asked for.
 
         Returns:
-            (n,) um^3, replicated, and the tape.
+            (n,) um^3, replicated, and the record.
 
         Raises:
             ConvergenceError: The tolerance cannot be met.
 
         Collective.
         """
-        system = self._system(permeability, rows)
-        batches, expand, distinct = self._batches(system, rows)
-        store = keep and self._tape_bytes(system, batches) <= _TAPE_BYTES
-        signal = np.zeros(distinct, dtype=np.complex128)
-        taped = []
+        held = all(int(sequence) in self._tested for sequence in experiment.sequences)
+        system = self._system(experiment)
+        record = self._run(system, experiment, keep)
+        if held and self._moved(record) > _FAR * self.tolerance:
+            confirmed = self._confirmed(system, experiment)
+            if self.steps.renewed(confirmed, experiment) or confirmed is not system:
+                record = self._run(confirmed, experiment, keep)
+            held = False
+        if not held:
+            self._note(record)
+        return record.signal[record.expand], record
+
+    def pull_back(self, record: Record, cotangent: ComplexArray, wanted: tuple[str, ...] = ("permeability",)) -> Fields:
+        """Gradients with respect to inputs.
+
+        Args:
+            record: From `signal(..., keep=True)`.
+            cotangent: (n,) d loss = Re sum conj(cotangent) dS, torch's convention; replicated.
+            wanted: Names: "permeability", those in `Tissue`, "q", and "samples 0" for those of sequence 0 and so on.
+
+        Returns:
+            By name, arrays of the shape of the input; "q" has a row for each measurement of the record. Replicated.
+
+        Collective.
+        """
+        system, experiment = record.system, record.experiment
+        operators = experiment.operators
+        needs = Wanted.by(wanted, any(operators.encoding.periodic))
+        gathered = np.zeros(len(record.signal), dtype=np.complex128)
+        np.add.at(gathered, record.expand, cotangent)
+        gathering = Gathering(system, needs)
+        by_q = np.zeros((len(record.signal), 3))
+        by_samples = {name: _no_samples(experiment, name) for name in wanted if name.startswith("samples")}
+        for number, batch in enumerate(record.batches):
+            trajectory = record.trajectory(number)
+            samples = f"samples {batch.sequence}"
+            gathering.drives = (
+                DriveGradient(batch.drive, samples in by_samples) if needs.q or samples in by_samples else None
+            )
+            cotangents = gathered[batch.rows] * batch.damping
+            seed = system.seed(trajectory.final, cotangents, batch.squared, gathering)
+            with system.threads(len(batch.drive.q)):
+                imex.pull_back(system, batch.drive, batch.cuts, trajectory, seed, gathering)
+            if gathering.drives is not None:
+                if system.divided or operators.comm.rank == 0:
+                    gathering.drives.add_damping((gathered[batch.rows].conj() * record.signal[batch.rows]).real)
+                by_q[batch.rows] += gathering.drives.q
+                if samples in by_samples:
+                    by_samples[samples] = by_samples[samples] + gathering.drives.samples
+        inputs = [name for name in wanted if name != "q" and name not in by_samples]
+        gradients = operators.gradient(gathering.collected(), experiment.permeability, inputs)
+        if needs.q:
+            gradients["q"] = operators.comm.allreduce(by_q)[record.expand]
+        return gradients | {name: operators.comm.allreduce(part) for name, part in by_samples.items()}
+
+    def push_forward(self, record: Record, directions: Fields) -> ComplexArray:
+        """The derivative of the signals along a direction of inputs: the transpose of `pull_back`.
+
+        Args:
+            record: From `signal(..., keep=True)`.
+            directions: By name as in `pull_back`, arrays of the shape of the input, replicated.
+
+        Returns:
+            (n,) um^3, replicated.
+
+        Collective.
+        """
+        system, experiment = record.system, record.experiment
+        operators = experiment.operators
+        inputs = {name: value for name, value in directions.items() if name != "q" and not name.startswith("samples")}
+        matrices = system.projected(operators.along(experiment.permeability, inputs))
+        by_q = np.zeros((len(record.signal), 3))
+        if "q" in directions:
+            by_q[record.expand] = directions["q"]
+        change = np.zeros(len(record.signal), dtype=np.complex128)
+        for number, batch in enumerate(record.batches):
+            trajectory = record.trajectory(number)
+            samples = directions.get(f"samples {batch.sequence}")
+            drives = None
+            if "q" in directions or samples is not None:
+                drives = DriveChange(batch.drive, by_q[batch.rows] if "q" in directions else None, samples)
+            along = Along(system, matrices, drives)
+            with system.threads(len(batch.drive.q)):
+                final = imex.push_forward(system, batch.drive, batch.cuts, trajectory, along)
+            moved = along.mass(trajectory.final)
+            read = system.read_along(trajectory.final, final, batch.squared, moved) * batch.damping
+            if drives is not None and (system.divided or operators.comm.rank == 0):
+                read = read + record.signal[batch.rows] * drives.damping()
+            change[batch.rows] = read
+        return operators.comm.allreduce(change)[record.expand]
+
+    def compartment_signal(self, experiment: Experiment) -> ComplexArray:
+        """(n, C) the signal of each compartment at the echo, um^3, replicated. Collective."""
+        operators = experiment.operators
+        record = self._run(self._system(experiment), experiment, keep=False, whole=True)
+        signal = np.zeros((len(record.signal), operators.space.grid.compartment_count), dtype=np.complex128)
+        for batch, final in _lifted(record):
+            real, imaginary = np.hsplit(operators.compartment_totals(final), 2)
+            signal[batch.rows] = ((real + 1j * imaginary) * batch.damping).T
+        return signal[record.expand]
+
+    def magnetization(self, experiment: Experiment) -> ComplexArray:
+        """(n, E, 4) magnetization at the echo at the vertices of every cell, replicated. Collective."""
+        operators = experiment.operators
+        record = self._run(self._system(experiment), experiment, keep=False, whole=True)
+        fields = np.empty((len(record.signal), *operators.space.grid.cells.shape), dtype=np.complex128)
+        for batch, final in _lifted(record):
+            real, imaginary = np.split(operators.at_vertices(final), 2)
+            fields[batch.rows] = (real + 1j * imaginary) * batch.damping[:, None, None]
+        return fields[record.expand]
+
+    def _run(self, system: System, experiment: Experiment, keep: bool, whole: bool = False) -> Record:
+        """Integrate all measurements; `whole` evolutions go on to the echo, undivided, and keep their last block."""
+        batches, expand, count = self._batches(system, experiment, whole)
+        comm = experiment.operators.comm
+        store = keep and self._bytes_of(system, batches, comm) <= _TAPE_BYTES
+        signal = np.zeros(count, dtype=np.complex128)
+        trajectories: list[Trajectory | None] = []
         for batch in batches:
             trajectory = system.evolve(batch.drive, batch.cuts, store)
             signal[batch.rows] = system.read(trajectory.final, batch.squared) * batch.damping
-            taped.append((batch, trajectory if store else None))
-        return self.operators.comm.allreduce(signal)[expand], Tape(system, taped, expand, distinct)
+            trajectories.append(trajectory if store or whole else None)
+        return Record(experiment, system, batches, trajectories, expand, comm.allreduce(signal))
 
-    def pull_back(self, tape: Tape, cotangent: ComplexArray) -> FloatArray:
-        """Gradient with respect to the permeability of every face.
-
-        Args:
-            tape: From `signal(..., keep=True)`.
-            cotangent: (n,) d loss = Re sum conj(cotangent) dS, torch's convention; replicated.
-
-        Returns:
-            (F,) d loss / d kappa per um/ms, replicated.
-
-        Collective.
-        """
-        system = tape.system
-        gathered = np.zeros(tape.distinct, dtype=np.complex128)
-        np.add.at(gathered, tape.expand, cotangent)
-        sensitivity: FloatArray | None = None
-        for batch, kept in tape.batches:
-            trajectory = kept if kept is not None else system.evolve(batch.drive, batch.cuts, True)
-            seed = system.seed(trajectory.final, gathered[batch.rows] * batch.damping, batch.squared)
-            part = system.pull_back(batch.drive, batch.cuts, trajectory, seed)
-            sensitivity = part if sensitivity is None else sensitivity + part
-        return system.face_gradient(sensitivity)
-
-    def compartment_signal(self, permeability: FloatArray, rows: IntArray) -> ComplexArray:
-        """(n, C) the signal of each compartment at the echo, um^3, replicated; arguments as of `signal`. Collective."""
-        system = self._system(permeability, rows)
-        batches, expand, distinct = self._batches(system, rows, whole=True, divided=False)
-        signal = np.zeros((distinct, self.operators.space.grid.compartment_count), dtype=np.complex128)
-        for batch in batches:
-            final = system.lift(system.evolve(batch.drive, batch.cuts, False).final)
-            real, imaginary = np.hsplit(self.operators.compartment_totals(final), 2)
-            signal[batch.rows] = ((real + 1j * imaginary) * batch.damping).T
-        return signal[expand]
-
-    def magnetization(self, permeability: FloatArray, rows: IntArray) -> ComplexArray:
-        """(n, E, 4) magnetization at the echo at the vertices of every cell, replicated. Collective."""
-        system = self._system(permeability, rows)
-        batches, expand, distinct = self._batches(system, rows, whole=True, divided=False)
-        fields = np.empty((distinct, *self.operators.space.grid.cells.shape), dtype=np.complex128)
-        for batch in batches:
-            final = system.lift(system.evolve(batch.drive, batch.cuts, False).final)
-            real, imaginary = np.split(self.operators.at_vertices(final), 2)
-            fields[batch.rows] = (real + 1j * imaginary) * batch.damping[:, None, None]
-        return fields[expand]
-
-    def _batches(
-        self, system: System, rows: IntArray, whole: bool = False, divided: bool = True
-    ) -> tuple[list[Batch], IntArray, int]:
-        """Distinct measurements, sequence by sequence, in blocks that fit the memory budget.
-
-        `whole` evolutions go on to the echo; `divided` ones are dealt out to the ranks if the system can.
-        """
-        comm, encoding, batches, offset = self.operators.comm, self.operators.encoding, [], 0
-        expand = np.empty(len(rows), dtype=np.int64)
-        for sequence in np.unique(self.protocol.sequence[rows]):
-            members = np.flatnonzero(self.protocol.sequence[rows] == sequence)
-            distinct, inverse = np.unique(self.protocol.q[rows[members]] + 0.0, axis=0, return_inverse=True)
-            expand[members] = offset + inverse.reshape(-1)
-            waveform, probes = self._probes(int(sequence), rows)
-            cuts = intervals(waveform, encoding, self._steps(system, Drive(waveform, probes, encoding)), whole)
+    def _batches(self, system: System, experiment: Experiment, whole: bool) -> tuple[list[Batch], IntArray, int]:
+        """Distinct measurements, sequence by sequence, in blocks that fit the memory budget."""
+        operators, batches, offset = experiment.operators, [], 0
+        comm, encoding = operators.comm, operators.encoding
+        expand = np.empty(len(experiment.q), dtype=np.int64)
+        for sequence in map(int, experiment.sequences):
+            distinct, which = experiment.distinct(sequence)
+            expand[experiment.members(sequence)] = offset + which
+            waveform = experiment.waveforms[sequence]
+            cuts = intervals(waveform, encoding, self.steps.of(system, experiment, sequence), whole)
             start, stop = 0, len(distinct)
-            if divided and system.divided:
+            if system.divided and not whole:
                 start, stop = (len(distinct) * part // comm.size for part in (comm.rank, comm.rank + 1))
             block = max(4, int(_BLOCK_BYTES / _bytes(system, cuts)))
+            relaxed = np.exp(-operators.slowest_relaxation * waveform.echo_time)
             for first in range(start, stop, block):
                 part = distinct[first : min(first + block, stop)]
-                drive = Drive(waveform, part, encoding)
-                squared = waveform.is_antisymmetric and not whole
-                relaxed = np.exp(-self.operators.slowest_relaxation * waveform.echo_time)
-                batches.append(Batch(drive, cuts, relaxed * encoding.damping(waveform, part), offset + first, squared))
+                batches.append(
+                    Batch(
+                        sequence,
+                        Drive(waveform, part, encoding),
+                        cuts,
+                        relaxed * encoding.damping(waveform, part),
+                        offset + first,
+                        waveform.is_antisymmetric and not whole,
+                    )
+                )
             offset += len(distinct)
         return batches, expand, offset
 
-    def _tape_bytes(self, system: System, batches: list[Batch]) -> float:
+    def _bytes_of(self, system: System, batches: list[Batch], comm: MPI.Comm) -> float:
         """Bytes that the trajectories of the fullest rank take."""
-        mine = sum(_bytes(system, batch.cuts) * len(batch.damping) for batch in batches)
-        return max(self.operators.comm.allgather(mine))
+        return max(comm.allgather(sum(_bytes(system, batch.cuts) * len(batch.damping) for batch in batches)))
 
-    def _probes(self, sequence: int, rows: IntArray, turn: int = 0) -> tuple[Waveform, FloatArray]:
-        """The waveform of a sequence, and q = 0 with the next few of its measurements, the hardest first.
+    def _moved(self, record: Record) -> float:
+        """How far signals have moved since they were last tested, in S/S0; infinitely if others are there. Local."""
+        farthest = 0.0
+        for sequence, signal in _by_sequence(record):
+            tested = self._tested[sequence]
+            same = tested.shape == signal.shape
+            farthest = max(farthest, float(np.abs(signal - tested).max()) if same else np.inf)
+        return farthest
 
-        Measurements at the largest q come first, spread over their directions, then the others, then from the start.
-        """
-        q = np.unique(self.protocol.q[rows[self.protocol.sequence[rows] == sequence]], axis=0)
-        strength = np.linalg.norm(q, axis=1)
-        spread = np.modf(0.6180339887498949 * np.arange(len(q)))[0]  # neighbours in `q` come far apart
-        order = np.lexsort((spread, strength < 0.99 * strength.max()))
-        hardest = order[strength[order] > 0]
-        first = (turn * PROBES) % max(len(hardest), 1)
-        chosen = q[hardest[first : first + PROBES]]
-        return self.protocol.waveforms[sequence], np.vstack([np.zeros((1, 3)), chosen])
+    def _note(self, record: Record) -> None:
+        """Remember the signals for which what is held has been tested. Local."""
+        self._tested.update(_by_sequence(record))
 
-    def _first_steps(self, drive: Drive, refinement: float = 1.0) -> Steps:
-        """Steps to start from, or `refinement` times as many.
 
-        At least four in the shortest driven interval and two in the shortest still one, so that half as many are a
-        different scheme; so many that the fastest precession on the grid turns by less than two radians in a step; and
-        along periodic axes, where the drift by 2 D k is explicit, so many that this is stable.
-        """
-        cuts = intervals(drive.waveform, drive.encoding, Steps(1.0, 1.0))
-        lengths = {still: [cut.stop - cut.start for cut in cuts if cut.still == still] for still in (True, False)}
-        rate = 0.6 * float(np.linalg.norm(drive.q, axis=1).max()) * self._reach
-        if any(drive.encoding.periodic):
-            k = np.linalg.norm(drive.waveform.wavevector(drive.q, drive.waveform.breakpoints), axis=-1).max()
-            rate = max(rate, 12.0 * float(k**2 * np.linalg.norm(drive.encoding.mean_diffusivity, 2)))
-        driven = max(rate, 4.0 / min(lengths[False], default=np.inf))
-        still = max(driven / 8, 2.0 / min(lengths[True], default=np.inf))
-        return Steps(refinement * driven, refinement * still)
+def _no_samples(experiment: Experiment, name: str) -> FloatArray:
+    """Zeros like the samples that a name such as "samples 0" means."""
+    return np.zeros((len(experiment.waveforms[int(name.split()[1])].samples), 3))  # type: ignore[attr-defined]
 
-    @property
-    def _coarse(self) -> float:
-        """Share of the first steps that still gives a picture: along periodic axes fewer are unstable."""
-        return 1.0 if any(self.operators.encoding.periodic) else 0.5
 
-    def _steps(self, system: System, drive: Drive) -> Steps:
-        """Time steps whose error on the hardest signals is within its share of the tolerance.
+def _lifted(record: Record) -> Iterator[tuple[Batch, FloatArray]]:
+    """Batches with their final magnetization over density, on this rank's unknowns."""
+    for number, batch in enumerate(record.batches):
+        yield batch, record.system.lift(record.trajectory(number).final)
 
-        Both kinds are measured apart, as differences in which the error of the other kind cancels: it may be coarse.
-        """
-        target = system.time_share * self.tolerance
-        first = self._first_steps(drive, max(1.0, (1e-3 / self.tolerance) ** 0.25))
-        driven = measured_rate(lambda r: self.attenuation(system, drive, Steps(r, first.still)), first.driven, target)
-        coarse = self._coarse * first.driven
-        still = measured_rate(lambda r: self.attenuation(system, drive, Steps(coarse, r)), first.still, target)
-        return Steps(driven, still)
 
-    def attenuation(self, system: System, drive: Drive, steps: Steps) -> ComplexArray:
-        """(m,) S/S0 of a block whose first measurement is at b = 0; in its place the logarithm of S0, replicated.
-
-        Collective.
-        """
-        cuts = intervals(drive.waveform, drive.encoding, steps)
-        share = system.read(system.evolve(drive, cuts, False).final, drive.waveform.is_antisymmetric)
-        signal = share if system.divided else self.operators.comm.allreduce(share)
-        attenuated = signal * drive.encoding.damping(drive.waveform, drive.q) / signal[0]
-        attenuated[0] = np.log(signal[0])
-        return attenuated
+def _by_sequence(record: Record) -> Iterator[tuple[int, ComplexArray]]:
+    """The signals of each sequence, over the largest of all."""
+    experiment = record.experiment
+    for sequence in map(int, experiment.sequences):
+        signal = record.signal[record.expand[experiment.members(sequence)]]
+        yield sequence, signal / np.abs(signal).max()
 
 
 def _bytes(system: System, cuts: list[Interval]) -> float:
     """Memory that the trajectory of one measurement takes."""
-    return 16.0 * system.size * STAGES * sum(cut.steps for cut in cuts)
+    return 16.0 * len(system.unit) * STAGES * sum(cut.steps for cut in cuts)

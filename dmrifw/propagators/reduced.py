@@ -10,58 +10,100 @@ parts of all measurements stand side by side as columns of one real block, so th
 Cost of one step for r modes and m measurements: six products (3r x r)(r x 2m), 72 r^2 m flop; the adjoint step costs
 the same, and the sensitivity to the operator six products (r x 2m)(2m x r), 24 r^2 m flop.
 
+The derivative holds the span of V fixed: no eigenvector is differentiated. With P the matrix of all `outer` products,
+d loss = sum_kl P_kl v_k.(dA v_l), so the sensitivity of the full operator is that of the pairs of fields (V P)_l, v_l.
+
 Source: Callaghan, J. Magn. Reson. 129:74 (1997); Barzykin, Phys. Rev. B 58:14171 (1998).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
 import numpy as np
 
+from dmrifw.matrices import DistributedMatrix
+from dmrifw.operators import Change, Operators, Sensitivity
+from dmrifw.propagators.modes import Modes
+from dmrifw.propagators.system import Matrices, System
+from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.typing import FloatArray
 
+_FEW_COLUMNS = 16
+"""Columns of a block up to which one thread does."""
 
-@dataclass(frozen=True, eq=False)
-class ReducedModel:
-    """The operators in a basis of r modes, replicated: an `Equation` with M = I and A = Lambda.
 
-    Attributes:
-        rates: (r,) eigenvalues of the diffusion operator, 1/ms, ascending, at least 0.
-        couplings: (c r, r) the matrices J_i of the couplings stacked; the first three are imaginary terms, usually the
-            first moments in um, the others real ones (see `Encoding`).
-        total: (r,) integral of each mode, um^(3/2): both the initial coefficients and the receiver.
+class ReducedSystem(System):
+    """The equation in a basis of modes, the same on every rank: M = I and A = Lambda.
+
+    Args:
+        operators: The operators.
+        modes: The basis.
+
+    Collective.
     """
 
-    rates: FloatArray
-    couplings: FloatArray
-    total: FloatArray
+    divided: ClassVar[bool] = True
+    facets_apart: ClassVar[bool] = False
+
+    def __init__(self, operators: Operators, modes: Modes) -> None:
+        comm, vectors = operators.comm, modes.vectors
+        self.operators, self.modes, self.rates = operators, modes, modes.rates
+        couplings = np.concatenate([vectors.T @ (coupling @ vectors) for coupling in operators.couplings])
+        self.couplings: FloatArray = comm.allreduce(couplings)
+        self.total = self.unit = comm.allreduce(vectors.T @ operators.total)
 
     def mass(self, block: FloatArray) -> FloatArray:
-        """See `Equation`. Local."""
+        """See `System`. Local."""
         return block
 
     def diffusion(self, block: FloatArray) -> FloatArray:
-        """See `Equation`. Local."""
+        """See `System`. Local."""
         return self.rates[:, None] * block
 
     def solve(self, shift: float, block: FloatArray) -> FloatArray:
-        """See `Equation`. Local."""
+        """See `System`. Local."""
         return block / (1.0 + shift * self.rates[:, None]) if shift else block
 
-    def drive(self, block: FloatArray, weights: FloatArray) -> FloatArray:
-        """See `Equation`. Local."""
-        modes, half = len(self.rates), block.shape[1] // 2
-        products = (self.couplings @ block).reshape(-1, modes, 2, half)
-        out = np.empty_like(block)
-        out[:, :half] = np.einsum("irm,mi->rm", products[:3, :, 1], weights[:, :3])
-        out[:, half:] = np.einsum("irm,mi->rm", products[:3, :, 0], -weights[:, :3])
-        if len(products) > 3:
-            out -= np.einsum("irhm,mi->rhm", products[3:], weights[:, 3:]).reshape(out.shape)
-        return out
+    def coupled(self, block: FloatArray, needed: Sequence[bool]) -> list[FloatArray | None]:
+        """See `System`. Local."""
+        return list((self.couplings @ block).reshape(len(needed), *block.shape))
 
-    def start(self, count: int) -> FloatArray:
-        """(r, 2 count) the coefficients of w = 1. Local."""
-        block = np.zeros((len(self.rates), 2 * count))
-        block[:, :count] = self.total[:, None]
-        return block
+    def outer(self, left: FloatArray, right: FloatArray) -> FloatArray:
+        """(r, r): see `System`. Local."""
+        return left @ right.T
+
+    def collected(self, pieces: dict[str, FloatArray], groups: Sequence[str], exchange: bool) -> Sensitivity:
+        """See `System`. Collective."""
+        size, vectors, operators = len(self.rates), self.modes.vectors, self.operators
+        summed = {}
+        for name in {*groups, *(["diffusion"] if exchange else [])}:
+            mine = pieces.get(name, np.zeros((size, size)))
+            summed[name] = vectors @ operators.comm.allreduce(mine)
+        cells = {name: operators.cell_products(summed[name], vectors) for name in groups}
+        couplings = [cells[name] for name in groups if name.startswith("coupling")]
+        return Sensitivity(
+            diffusion=cells.get("diffusion"),
+            exchange=operators.facet_products(summed["diffusion"], vectors) if exchange else None,
+            mass=cells.get("mass"),
+            couplings=np.stack(couplings) if couplings else None,
+        )
+
+    def projected(self, change: Change) -> Matrices:
+        """See `System`. Collective."""
+
+        def project(matrix: DistributedMatrix | None) -> FloatArray | None:
+            vectors = self.modes.vectors
+            return None if matrix is None else self.operators.comm.allreduce(vectors.T @ (matrix @ vectors))
+
+        return Matrices(project(change.diffusion), project(change.mass), [project(one) for one in change.couplings])
+
+    def lift(self, block: FloatArray) -> FloatArray:
+        """See `System`. Local."""
+        return self.modes.vectors @ block
+
+    def threads(self, columns: int) -> AbstractContextManager[Any]:
+        """See `System`. Local."""
+        return blas_threads_for(len(self.rates) if 2 * columns > _FEW_COLUMNS else 0)

@@ -27,10 +27,9 @@ class Drive:
     q: FloatArray
     encoding: Encoding
 
-    def weights(self, cut: Interval, index: int, share: float) -> FloatArray:
-        """(m, c) weights of the couplings after a share of step `index` of an interval. Local."""
-        time = cut.start + (index + share) * cut.step
-        return self.encoding.weights(self.waveform, self.q, time, cut.number)
+    def weights(self, time: float, interval: int) -> FloatArray:
+        """(m, c) weights of the couplings at a time, ms, reckoned to an interval of the waveform. Local."""
+        return self.encoding.weights(self.waveform, self.q, time, interval)
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,7 @@ _LARGEST_STRIDE = 256.0
 def measured_rate(signal: Callable[[float], ComplexArray], base: float, target: float) -> float:
     """Steps per ms whose error, measured by doubling them, is within a target.
 
-    Rates come from a coarse ladder, so that they stay put under small changes of the tissue. Fourth order would make
-    the error a fifteenth of the change; stiffness lowers the order, so an eighth is reckoned with.
+    Rates come from a coarse ladder, so that they stay put under small changes of the tissue.
 
     Args:
         signal: The attenuations at a rate.
@@ -119,8 +117,18 @@ def measured_rate(signal: Callable[[float], ComplexArray], base: float, target: 
     rung = 0
     while True:
         rate = base * 2.0 ** (rung / 2)
-        change = float(np.abs(signal(rate) - signal(rate / 2)).max())
-        missing = int(np.ceil(0.5 * np.log2(np.clip(change / 8 / target, 0.25, _LARGEST_STRIDE))))
+        error = rate_error(signal, rate)
+        missing = int(np.ceil(0.5 * np.log2(np.clip(error / target, 0.25, _LARGEST_STRIDE))))
         if missing <= 0:
             return base * 2.0 ** ((rung + missing) / 2)
         rung += missing + (missing == 1 and rung > 0)  # stiff modes lower the order: do not creep
+
+
+def rate_error(signal: Callable[[float], ComplexArray], rate: float) -> float:
+    """Error of the attenuations at a rate, from half of it.
+
+    Fourth order would make it a fifteenth of the change; stiffness lowers the order, so an eighth is reckoned with.
+
+    Collective if `signal` is.
+    """
+    return float(np.abs(signal(rate) - signal(rate / 2)).max()) / 8

@@ -59,7 +59,24 @@ class Sampled(PiecewiseLinear):
             raise InputError("all samples are zero", "give a gradient; b = 0 switches it off", key="samples")
         object.__setattr__(self, "times", tuple(float(time) for time in times))
         object.__setattr__(self, "samples", tuple((float(x), float(y), float(z)) for x, y, z in samples))
+        self._check_echo()
+
+    def _check_echo(self) -> None:
         self.refuse_unrefocused("samples")
+
+    def playing(self, samples: FloatArray) -> Played:
+        """This waveform with other samples of the same shape, mT/m, at the same amplitude. Local."""
+        return Played(self.times, samples, self.interpolation, self.unit)  # type: ignore[arg-type]
+
+    @property
+    def unit(self) -> float:
+        """Gradient that counts as 1, mT/m."""
+        return self.peak
+
+    @cached_property
+    def hats(self) -> Hats:
+        """What the gradient and the wave vector of the local frame are multiplied from: they are linear in samples."""
+        return Hats(self)
 
     @property
     def peak(self) -> float:
@@ -69,7 +86,7 @@ class Sampled(PiecewiseLinear):
     @cached_property
     def corners(self) -> Corners:
         """See `PiecewiseLinear.corners`."""
-        samples = np.array(self.samples) / self.peak
+        samples = np.array(self.samples) / self.unit
         ends = (samples, samples) if self.interpolation == "constant" else (samples[:-1], samples[1:])
         return Corners(np.array(self.times), *ends)
 
@@ -82,6 +99,55 @@ class Sampled(PiecewiseLinear):
     def is_antisymmetric(self) -> bool:
         """See `Waveform.is_antisymmetric`."""
         return is_odd(self.corners)
+
+
+@dataclass(frozen=True)
+class Played(Sampled):
+    """Samples that vary: their amplitude is given, not their own, and they need not refocus.
+
+    Attributes:
+        amplitude: Gradient that counts as 1, mT/m.
+    """
+
+    amplitude: float = 1.0
+
+    def _check_echo(self) -> None:
+        pass
+
+    @property
+    def unit(self) -> float:
+        """See `Sampled.unit`."""
+        return self.amplitude
+
+    @cached_property
+    def is_antisymmetric(self) -> bool:
+        """See `Waveform.is_antisymmetric`: what varies is not kept so."""
+        return False
+
+
+class Hats(PiecewiseLinear):
+    """The waveform of each sample alone: `local_gradient` and `local_wavevector` have a column for each, per mT/m."""
+
+    def __init__(self, waveform: Sampled) -> None:
+        self._waveform = waveform
+
+    @cached_property
+    def corners(self) -> Corners:
+        """See `PiecewiseLinear.corners`."""
+        waveform = self._waveform
+        each = np.eye(len(waveform.samples)) / waveform.unit
+        ends = (each, each) if waveform.interpolation == "constant" else (each[:-1], each[1:])
+        return Corners(np.array(waveform.times), *ends)
+
+    @property
+    def diffusion_time(self) -> float:
+        """See `Waveform.diffusion_time`."""
+        return self._waveform.diffusion_time
+
+    @property
+    def is_antisymmetric(self) -> bool:
+        """See `Waveform.is_antisymmetric`."""
+        return False
 
 
 def sampled(waveform: Waveform, step: float) -> Sampled:

@@ -116,24 +116,24 @@ class Shape(ABC):
         local = self.local_gradient(time, interval)
         if not local[:2].any():
             return q * local[2]
-        return _frames(q) @ local
+        return frames(q) @ local
 
     def wavevector(self, q: FloatArray, times: ArrayLike) -> FloatArray:
         """See `Waveform.wavevector`."""
-        return np.einsum("mij,kj->kmi", _frames(q), self.local_wavevector(times))
+        return np.einsum("mij,kj->kmi", frames(q), self.local_wavevector(times))
 
     def btensor(self, q: FloatArray) -> FloatArray:
         """See `Waveform.btensor`."""
-        frames = _frames(q)
-        return frames @ self.local_btensor() @ frames.transpose(0, 2, 1)
+        rotated = frames(q)
+        return rotated @ self.local_btensor() @ rotated.transpose(0, 2, 1)
 
     def b_per_squared_q(self) -> float:
         """See `Waveform.b_per_squared_q`."""
         return float(np.trace(self.local_btensor()))
 
 
-def _frames(q: FloatArray) -> FloatArray:
-    """(m, 3, 3) |q| R with R the smallest rotation that takes z to q."""
+def frames(q: FloatArray) -> FloatArray:
+    """(m, 3, 3) |q| R with R the smallest rotation that takes z to q. Local."""
     length = np.linalg.norm(q, axis=1)
     x, y, z = (q / np.where(length > 0, length, 1.0)[:, None]).T
     across = x**2 + y**2
@@ -141,17 +141,46 @@ def _frames(q: FloatArray) -> FloatArray:
     # about y, the choice made here is one about x.
     shrink = np.divide(1.0 - z, across, out=np.full_like(z, 0.5), where=across > 0)
     shrink = np.where(z >= 0, 1.0 / (1.0 + np.abs(z)), shrink)
-    frames = np.empty((len(q), 3, 3))
-    frames[:, 0] = np.column_stack([1.0 - shrink * x * x, -shrink * x * y, x])
-    frames[:, 1] = np.column_stack([-shrink * x * y, 1.0 - shrink * y * y, y])
-    frames[:, 2] = np.column_stack([-x, -y, z])
-    frames[(across == 0) & (z < 0)] = np.diag([1.0, -1.0, -1.0])
-    return length[:, None, None] * frames
+    rotations = np.empty((len(q), 3, 3))
+    rotations[:, 0] = np.column_stack([1.0 - shrink * x * x, -shrink * x * y, x])
+    rotations[:, 1] = np.column_stack([-shrink * x * y, 1.0 - shrink * y * y, y])
+    rotations[:, 2] = np.column_stack([-x, -y, z])
+    rotations[(across == 0) & (z < 0)] = np.diag([1.0, -1.0, -1.0])
+    return length[:, None, None] * rotations
+
+
+def frame_derivatives(q: FloatArray) -> FloatArray:
+    """(m, 3, 3, 3) derivatives of `frames` with respect to q, its components last.
+
+    With n = |q| and s = 1/(n + q_z) the first column is (n - s q_x^2, -s q_x q_y, -q_x), the second (-s q_x q_y,
+    n - s q_y^2, -q_y), the third q. Where the frame is not smooth, at q = 0 and along -z, those of the first two
+    columns are zero.
+
+    Local.
+    """
+    length = np.linalg.norm(q, axis=1)
+    across = q[:, 0] ** 2 + q[:, 1] ** 2
+    smooth = (length > 0) & ((across > 0) | (q[:, 2] > 0))
+    shrink = np.divide(length - q[:, 2], across, out=np.zeros_like(length), where=(q[:, 2] < 0) & smooth)
+    shrink = np.divide(1.0, length + q[:, 2], out=shrink, where=(q[:, 2] >= 0) & smooth)
+    unit = np.divide(q, length[:, None], out=np.zeros_like(q), where=length[:, None] > 0)
+    shrinking = -(shrink**2)[:, None] * (unit + np.array([0.0, 0.0, 1.0]))
+    out = np.zeros((len(q), 3, 3, 3))
+    for i in range(2):
+        for j in range(2):
+            out[:, i, j] = -(q[:, i] * q[:, j])[:, None] * shrinking
+            out[:, i, j, i] -= shrink * q[:, j]
+            out[:, i, j, j] -= shrink * q[:, i]
+        out[:, i, i] += unit
+        out[:, 2, i, i] = -1.0
+    out[~smooth] = 0.0
+    out[:, np.arange(3), 2, np.arange(3)] = 1.0
+    return out
 
 
 def local_vectors(directions: FloatArray, vectors: FloatArray) -> FloatArray:
     """(m, 3) `vectors` as seen in the local frames of (m, 3) unit `directions`. Local."""
-    return np.einsum("mij,mi->mj", _frames(directions), vectors)
+    return np.einsum("mij,mi->mj", frames(directions), vectors)
 
 
 class Corners(NamedTuple):
@@ -203,7 +232,7 @@ class PiecewiseLinear(Shape):
         """(k+1, 3) integral of F up to each breakpoint, ms."""
         times, left, right = self.corners
         areas = 0.5 * (left + right) * np.diff(times)[:, None]
-        return np.concatenate([np.zeros((1, 3)), np.cumsum(areas, axis=0)])
+        return np.concatenate([np.zeros_like(areas[:1]), np.cumsum(areas, axis=0)])
 
     def refuse_unrefocused(self, key: str) -> None:
         """Refuse a gradient whose integral is not zero.
