@@ -55,13 +55,17 @@ class DriveGradient(_Player):
         drive: The measurements.
         samples: Whether the samples of the waveform are wanted.
 
+    Attributes:
+        samples: As the samples of the waveform: d loss by them, per mT/m; empty if they are not wanted.
+
     Local.
     """
 
     def __init__(self, drive: Drive, samples: bool) -> None:
         super().__init__(drive, samples)
         self._frames_bar = np.zeros((len(drive.q), 3, 3))
-        self._samples_bar = np.zeros((len(drive.waveform.samples), 3)) if samples else None  # type: ignore[attr-defined]
+        self._wants_samples = samples
+        self.samples = np.zeros((len(drive.waveform.samples) if samples else 0, 3))  # type: ignore[attr-defined]
 
     def add(self, bar: FloatArray, time: float, interval: int) -> None:
         """Add d loss by the (m, c) weights at a time."""
@@ -83,7 +87,7 @@ class DriveGradient(_Player):
             return
         bar = -2.0 * scale[:, None, None] * (self.encoding.mean_diffusivity @ self.frames)
         self._frames_bar += bar @ self.waveform.local_btensor()
-        if self._samples_bar is not None:
+        if self._wants_samples:
             local = np.einsum("mia,mib->ab", self.frames, bar)
             for time, weight in zip(*self.nodes(), strict=True):
                 self._add_samples(weight * local @ self.wavevector(time), ("wavevector", time, 0))
@@ -93,18 +97,13 @@ class DriveGradient(_Player):
         """(m, 3) d loss by q."""
         return np.einsum("mij,mijk->mk", self._frames_bar, frame_derivatives(self.drive.q))
 
-    @property
-    def samples(self) -> FloatArray | None:
-        """As the samples of the waveform: d loss by them, per mT/m."""
-        return self._samples_bar
-
     def _add_local(self, bar: FloatArray, local: FloatArray, at: tuple[str, float, int]) -> None:
         self._frames_bar += bar[:, :, None] * local
-        if self._samples_bar is not None:
+        if self._wants_samples:
             self._add_samples(np.einsum("mij,mi->j", self.frames, bar), at)
 
     def _add_samples(self, bar: FloatArray, at: tuple[str, float, int]) -> None:
-        self._samples_bar += _hats(self.waveform, at)[:, None] * bar
+        self.samples += _hats(self.waveform, at)[:, None] * bar
 
 
 class DriveChange(_Player):

@@ -14,7 +14,7 @@ from dmrifw.propagators.experiment import Experiment
 from dmrifw.propagators.factorization import Factorization
 from dmrifw.propagators.propagator import Propagator
 from dmrifw.propagators.system import Matrices, System
-from dmrifw.typing import FloatArray
+from dmrifw.typing import BoolArray, FloatArray
 
 _HELD = 4
 """Factorizations held at a time: a sequence has few lengths of step."""
@@ -43,7 +43,7 @@ class FullSystem(System):
         """See `System`. Collective."""
         return self._factor(shift).solve(block)
 
-    def coupled(self, block: FloatArray, needed: Sequence[bool]) -> list[FloatArray | None]:
+    def coupled(self, block: FloatArray, needed: BoolArray) -> list[FloatArray | None]:
         """See `System`. Collective."""
         return [
             coupling @ block if wanted else None

@@ -132,7 +132,7 @@ class Direction(Protocol):
         """DM u."""
 
     def drive(self, block: FloatArray, weights: FloatArray, moment: Moment) -> FloatArray | float:
-        """The derivative of drive(u), through its couplings and their (m, c) weights."""
+        """How the drive of u changes, through its couplings and their (m, c) weights."""
 
 
 def evolve(equation: Equation, start: FloatArray, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:

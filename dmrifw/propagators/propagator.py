@@ -97,7 +97,7 @@ class Propagator(ABC):
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
         self.steps = HeldSteps(tolerance)
-        self._tested: dict[int, FloatArray] = {}
+        self._tested: dict[int, ComplexArray] = {}
 
     @abstractmethod
     def _system(self, experiment: Experiment) -> System:
@@ -175,7 +175,7 @@ class Propagator(ABC):
                     gathering.drives.add_damping((gathered[batch.rows].conj() * record.signal[batch.rows]).real)
                 by_q[batch.rows] += gathering.drives.q
                 if samples in by_samples:
-                    by_samples[samples] = by_samples[samples] + gathering.drives.samples
+                    by_samples[samples] += gathering.drives.samples
         inputs = [name for name in wanted if name != "q" and name not in by_samples]
         gradients = operators.gradient(gathering.collected(), experiment.permeability, inputs)
         if needs.q:

@@ -29,7 +29,7 @@ from dmrifw.operators import Change, Operators, Sensitivity
 from dmrifw.propagators.modes import Modes
 from dmrifw.propagators.system import Matrices, System
 from dmrifw.propagators.threads import blas_threads_for
-from dmrifw.typing import FloatArray
+from dmrifw.typing import BoolArray, FloatArray
 
 _FEW_COLUMNS = 16
 """Columns of a block up to which one thread does."""
@@ -67,7 +67,7 @@ class ReducedSystem(System):
         """See `System`. Local."""
         return block / (1.0 + shift * self.rates[:, None]) if shift else block
 
-    def coupled(self, block: FloatArray, needed: Sequence[bool]) -> list[FloatArray | None]:
+    def coupled(self, block: FloatArray, needed: BoolArray) -> list[FloatArray | None]:
         """See `System`. Local."""
         return list((self.couplings @ block).reshape(len(needed), *block.shape))
 

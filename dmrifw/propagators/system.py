@@ -15,7 +15,7 @@ from dmrifw.propagators import imex
 from dmrifw.propagators.drives import DriveChange, DriveGradient
 from dmrifw.propagators.imex import Moment, Trajectory
 from dmrifw.propagators.steps import Drive, Interval
-from dmrifw.typing import ComplexArray, FloatArray
+from dmrifw.typing import BoolArray, ComplexArray, FloatArray
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class System(ABC):
         """See `imex.Equation`."""
 
     @abstractmethod
-    def coupled(self, block: FloatArray, needed: Sequence[bool]) -> list[FloatArray | None]:
+    def coupled(self, block: FloatArray, needed: BoolArray) -> list[FloatArray | None]:
         """The products of a block with the couplings that are needed; None for the others."""
 
     @abstractmethod
@@ -122,7 +122,7 @@ class System(ABC):
 
     def drive(self, block: FloatArray, weights: FloatArray) -> FloatArray:
         """See `imex.Equation`."""
-        products = self.coupled(block, weights.any(axis=0).tolist())
+        products = self.coupled(block, np.any(weights, axis=0))
         return precession(products, weights, block)
 
     def evolve(self, drive: Drive, cuts: list[Interval], keep: bool) -> Trajectory:
@@ -136,18 +136,16 @@ class System(ABC):
     def read(self, final: FloatArray, squared: bool) -> ComplexArray:
         """(m,) what this rank adds to the signals: their total, or |u|^2 at half the echo time."""
         if squared:
-            return _by_measurement(final, self.mass(final)) + 0j
-        real, imaginary = np.split(self.total @ final, 2)
-        return real + 1j * imaginary
+            return _by_measurement(final, self.mass(final)).astype(np.complex128)
+        return _complex(self.total @ final)
 
     def read_along(
         self, final: FloatArray, change: FloatArray, squared: bool, moved: FloatArray | float
     ) -> ComplexArray:
         """(m,) the derivative of `read`: `change` is that of the final block, `moved` the mass' on it."""
         if squared:
-            return _by_measurement(final, 2.0 * self.mass(change) + moved) + 0j
-        real, imaginary = np.split(self.total @ change + self.unit @ (moved + np.zeros_like(final)), 2)
-        return real + 1j * imaginary
+            return _by_measurement(final, 2.0 * self.mass(change) + moved).astype(np.complex128)
+        return _complex(self.total @ change + self.unit @ (moved + np.zeros_like(final)))
 
     def seed(self, final: FloatArray, cotangent: ComplexArray, squared: bool, gathering: Gathering) -> FloatArray:
         """The transpose of `read_along`: its share of the mass goes to the gathering."""
@@ -195,7 +193,7 @@ class Gathering:
                 self._add(f"coupling {number}", self._system.outer(left * np.tile(weight, 2), other))
         if self.drives is not None:
             bars = []
-            for number, product in enumerate(self._system.coupled(right, [True] * weights.shape[1])):
+            for number, product in enumerate(self._system.coupled(right, np.ones(weights.shape[1], dtype=bool))):
                 assert product is not None
                 if number < 3:
                     parts = left[:, :half] * product[:, half:] - left[:, half:] * product[:, :half]
@@ -245,10 +243,10 @@ class Along:
         """See `imex.Direction`."""
         products = [None if matrix is None else matrix @ block for matrix in self._matrices.couplings]
         change = precession(products, weights, block)
-        if self._drives is None:
-            return change
-        moved = self._drives.weights(moment.time, moment.interval)
-        return change + precession(self._system.coupled(block, moved.any(axis=0).tolist()), moved, block)
+        if self._drives is not None:
+            moved = self._drives.weights(moment.time, moment.interval)
+            change += precession(self._system.coupled(block, np.any(moved, axis=0)), moved, block)
+        return change
 
 
 def precession(products: Sequence[FloatArray | None], weights: FloatArray, block: FloatArray) -> FloatArray:
@@ -264,6 +262,12 @@ def precession(products: Sequence[FloatArray | None], weights: FloatArray, block
         else:
             out -= np.tile(weights[:, number], 2) * product
     return out
+
+
+def _complex(values: FloatArray) -> ComplexArray:
+    """(m,) from (2m,) real parts, then imaginary parts."""
+    real, imaginary = np.split(values, 2)
+    return np.asarray(real + 1j * imaginary, dtype=np.complex128)
 
 
 def _by_measurement(left: FloatArray, right: FloatArray) -> FloatArray:

@@ -135,9 +135,9 @@ class Hats(PiecewiseLinear):
     def corners(self) -> Corners:
         """See `PiecewiseLinear.corners`."""
         waveform = self._waveform
-        each = np.eye(len(waveform.samples)) / waveform.unit
-        ends = (each, each) if waveform.interpolation == "constant" else (each[:-1], each[1:])
-        return Corners(np.array(waveform.times), *ends)
+        each: FloatArray = np.eye(len(waveform.samples)) / np.float64(waveform.unit)
+        constant = waveform.interpolation == "constant"
+        return Corners(np.array(waveform.times), each if constant else each[:-1], each if constant else each[1:])
 
     @property
     def diffusion_time(self) -> float:
