@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dmrifw.errors import InputError
 from dmrifw_spectral_latent.template import Template
 
 ARC = 0.4
@@ -104,7 +105,7 @@ def fan(template: Template, points: torch.Tensor, values: torch.Tensor) -> torch
     """Turn the axis beyond a point, and widen the cross section: values are angle (radians), at, and widening.
 
     The axis is straight up to `at` (share of the height from the bottom), turns towards x by `angle` on a circular arc
-    that is `ARC` of the height long, and is straight again. The radius grows along the arc to 1 + widening times itself.
+    that is `ARC` of the height long, and is straight again. Along the arc the radius grows to 1 + widening times itself.
 
     Local.
     """
@@ -164,3 +165,10 @@ JOINT = Family(
 )
 FAMILIES = {family.name: family for family in (BENDING, BEADING, FANNING, JOINT)}
 """The families by the name that configs use; "joint" is their composition."""
+
+
+def family_named(name: str) -> Family:
+    """A family by its name; InputError where there is none. Local."""
+    if name not in FAMILIES:
+        raise InputError(f"there is no family {name!r}", f"choose one of {', '.join(FAMILIES)}", key="family")
+    return FAMILIES[name]

@@ -125,9 +125,7 @@ def _margins(points: FloatArray, move: FloatArray, cells: IntArray, floor: float
     """(E, 4, 7) coefficients of 2 J^2 - floor^2 (edge product)^2 of each corner, over their value at 0."""
     rest, change = (array[cells[:, _CORNERS]] for array in (points, move))  # (E, 4 corners, 4 vertices, 3)
     rest, change = (array[:, :, 1:] - array[:, :, :1] for array in (rest, change))
-    squares = np.stack(
-        [(rest**2).sum(axis=-1), 2.0 * (rest * change).sum(axis=-1), (change**2).sum(axis=-1)], axis=-1
-    )
+    squares = np.stack([(rest**2).sum(axis=-1), 2.0 * (rest * change).sum(axis=-1), (change**2).sum(axis=-1)], axis=-1)
     product = _times(_times(squares[:, :, 0], squares[:, :, 1]), squares[:, :, 2])
     jacobian = _determinant(rest[:, 0], change[:, 0])[:, None]
     margins = 2.0 * _times(jacobian, jacobian) - floor**2 * product

@@ -14,6 +14,7 @@ import torch
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid, cylinders, from_arrays
 from dmrifw.typing import FloatArray, IntArray
+from dmrifw_spectral_latent.quality import volumes
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -73,8 +74,7 @@ class Template:
     @cached_property
     def volume(self) -> float:
         """Volume, um^3."""
-        a, b, c, d = np.moveaxis(self.points[self.cells], 1, 0)
-        return float(np.einsum("ij,ij->", np.cross(b - a, c - a), d - a) / 6.0)
+        return float(volumes(self.rest, self.cells).sum())
 
     @cached_property
     def height(self) -> float:
@@ -149,9 +149,7 @@ class Template:
         """
         count = len(self.points)
         if frequencies is not None and not 1 <= frequencies <= count:
-            raise InputError(
-                f"{frequencies} frequencies on {count} vertices", f"give 1 to {count}", key="frequencies"
-            )
+            raise InputError(f"{frequencies} frequencies on {count} vertices", f"give 1 to {count}", key="frequencies")
         return self.basis[:, :frequencies]
 
 
