@@ -139,9 +139,7 @@ class _Plan:
 
 
 def _planned(config_file: Path, output: Path, *, resume: bool, force: bool) -> _Plan:
-    from dmrifw import plugins
     from dmrifw.inversion import Checkpoint
-    from dmrifw.trainers import TrainingSetting
 
     if world().size > 1:
         raise InputError(f"{world().size} processes", "training runs on one: leave out mpirun")
@@ -149,29 +147,31 @@ def _planned(config_file: Path, output: Path, *, resume: bool, force: bool) -> _
         raise InputError("--resume and --force exclude each other", "give one of them", key="--resume")
     text = read_text(config_file)
     settings = checked(TrainingConfig, parse_table(text, config_file), config_file).training
-    table = dict(settings.model_extra or {})
-    for name in table:
-        if name != settings.trainer:
-            raise InputError(
-                "the table belongs to no plugin in use",
-                f"the trainer is {settings.trainer!r}",
-                key=f"training.{name}",
-                file=config_file,
-            )
     folder = RunFolder(output, config_file, TRAINING_FILES)
     folder.refuse_unwritable()
     if not resume and not force:
         folder.refuse_results()
-    with blame("training", config_file):
-        factory = plugins.find(plugins.trainers(), settings.trainer, "training.trainer")
-        own = table.get(settings.trainer, {})
-        trainer = plugins.build(factory, TrainingSetting(settings.seed), own, f"training.{settings.trainer}")
+    trainer = _build(settings, config_file)
     content = json.dumps(settings.model_dump(), sort_keys=True)
     mark = {"config": hashlib.sha256(content.encode()).hexdigest()}
     plan = _Plan(text, trainer, Checkpoint(output / CHECKPOINT, mark, CHECKPOINT_SECONDS), folder)
     if resume:
         plan.checkpoint.read()
     return plan
+
+
+def _build(settings: Training, file: Path) -> Trainer:
+    """The trainer that a config names."""
+    from dmrifw import plugins
+    from dmrifw.trainers import TrainingSetting
+
+    name, tables = settings.trainer, dict(settings.model_extra or {})
+    with blame("training", file):
+        factory = plugins.find(plugins.trainers(), name, "training.trainer")
+        trainer = plugins.build(factory, TrainingSetting(settings.seed), tables.pop(name, {}), f"training.{name}")
+        for idle in tables:
+            raise InputError("the table belongs to no plugin in use", f"the trainer is {name!r}", key=idle)
+    return trainer
 
 
 def _packed(trainer: Trainer, history: History) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ ABSENT = 0.25
 
 _BATCH = 256
 _LEAST_ACCEPTANCE = 0.01
+_PATIENCE = 5 * _BATCH
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +71,10 @@ def draw(family: Family, template: Template, count: int, seed: int, floor: float
         kept += len(rows)
         kept_points.append(points[rows])
         kept_values.append(values[rows])
-        if drawn >= 20 * _BATCH and kept < _LEAST_ACCEPTANCE * drawn:
+        if drawn >= _PATIENCE and kept < _LEAST_ACCEPTANCE * drawn:
             raise InputError(
                 f"only {kept} of {drawn} shapes keep a scaled Jacobian of {floor:g}",
-                "lower the floor, or refine the template less",
+                "lower the floor, or take a finer template",
                 key="floor",
             )
     return Dataset(torch.cat(kept_points), torch.cat(kept_values), drawn - kept)

@@ -105,7 +105,7 @@ def fan(template: Template, points: torch.Tensor, values: torch.Tensor) -> torch
     """Turn the axis beyond a point, and widen the cross section: values are angle (radians), at, and widening.
 
     The axis is straight up to `at` (share of the height from the bottom), turns towards x by `angle` on a circular arc
-    that is `ARC` of the height long, and is straight again. Along the arc the radius grows to 1 + widening times itself.
+    that is `ARC` of the height long, and is straight again. Along the arc the radius grows by the share `widening`.
 
     Local.
     """
