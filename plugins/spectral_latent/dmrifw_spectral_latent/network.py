@@ -66,9 +66,8 @@ class SpectralAutoencoder(nn.Module):
         self.narrow = nn.Linear(channels[-1] * pooled[-1], one.latent * (2 if one.variational else 1))
         self.widen = nn.Linear(one.latent, channels[-1] * pooled[-1])
         self.last = nn.Conv1d(channels[0], 3, 3, padding=1)
-        for layer in (self.narrow, self.last):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.narrow.parameters(), *self.last.parameters()):
+            nn.init.zeros_(parameter)
         if one.variational:
             nn.init.constant_(self.narrow.bias[one.latent :], _FIRST_LOG_VARIANCE)
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -102,7 +103,7 @@ def _read(path: Path) -> Model:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         if description["format"] != FORMAT:
             raise KeyError(description["format"])
-        sizes = {
+        sizes: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in description["architecture"].items()
         }
