@@ -242,6 +242,11 @@ def test_the_largest_step_is_the_first_time_an_element_meets_the_floor(seed: int
     assert smallest_scaled_jacobian(points + 1.0001 * step * direction, TEMPLATE.cells) < floor
 
 
+def test_a_cell_that_shrinks_stops_before_it_is_a_point() -> None:
+    """Its shape, and so every scaled Jacobian, stays until then: six roots in one place."""
+    assert 0.4 <= largest_step(TEMPLATE.points, -TEMPLATE.points, TEMPLATE.cells, limit=5.0) < 1.0
+
+
 def test_a_curved_path_is_followed_as_far_as_elements_stay_sound() -> None:
     def path(step: float) -> np.ndarray:
         return shape_of("bending", step, 0.0).numpy()

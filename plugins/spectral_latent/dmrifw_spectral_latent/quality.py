@@ -77,12 +77,9 @@ def largest_step(
     points, direction = np.asarray(points, dtype=np.float64), np.asarray(direction, dtype=np.float64)
     if smallest_scaled_jacobian(points, cells) <= floor:
         return 0.0
-    # Coefficients in step / limit, (E, 4, 7), lowest power first.
-    polynomials = _margins(points, limit * direction, cells, floor).reshape(-1, 7)
-    share = _first_root(polynomials)
-    if share >= 1.0:
-        return limit
-    return limit * _kept(lambda part: points + part * limit * direction, cells, floor, share)
+    move = limit * direction
+    share = _first_root(_margins(points, move, cells, floor).reshape(-1, 7))
+    return limit * _kept(points, move, cells, floor, min(share, 1.0))
 
 
 def largest_step_along(
@@ -122,7 +119,7 @@ def _edges(points: torch.Tensor, cells: IntArray, corner: int) -> torch.Tensor:
 
 
 def _margins(points: FloatArray, move: FloatArray, cells: IntArray, floor: float) -> FloatArray:
-    """(E, 4, 7) coefficients of 2 J^2 - floor^2 (edge product)^2 of each corner, over their value at 0."""
+    """(E, 4, 7) coefficients of 2 J^2 - floor^2 (edge product)^2 of each corner, lowest first, over the first."""
     rest, change = (array[cells[:, _CORNERS]] for array in (points, move))  # (E, 4 corners, 4 vertices, 3)
     rest, change = (array[:, :, 1:] - array[:, :, :1] for array in (rest, change))
     squares = np.stack([(rest**2).sum(axis=-1), 2.0 * (rest * change).sum(axis=-1), (change**2).sum(axis=-1)], axis=-1)
@@ -178,12 +175,12 @@ def _first_root(polynomials: FloatArray) -> float:
     return float(1.0 / largest) if largest > 0 else np.inf
 
 
-def _kept(path: Callable[[float], FloatArray], cells: IntArray, floor: float, share: float) -> float:
-    """A root less its rounding: shortened until the floor is kept in floating-point numbers too."""
-    slack = 1e-12
-    while slack < 1.0:
-        part = share * (1.0 - slack)
-        if smallest_scaled_jacobian(path(part), cells) >= floor:
-            return part
-        slack *= 10.0
-    return 0.0
+def _kept(points: FloatArray, move: FloatArray, cells: IntArray, floor: float, share: float) -> float:
+    """A share of a move, shortened until the floor is kept in floating-point numbers too.
+
+    By next to nothing for a simple root. A root of high multiplicity, as where a cell shrinks to a point, is found too
+    late or not at all: then by halves.
+    """
+    slacks = [0.0, *10.0 ** np.arange(-12.0, 0.0), *(1.0 - 0.5 ** np.arange(1.0, 40.0))]
+    parts = (share * (1.0 - slack) for slack in slacks)
+    return next((part for part in parts if smallest_scaled_jacobian(points + part * move, cells) >= floor), 0.0)
