@@ -122,7 +122,8 @@ class LatentShape(Shape):
         # Beside the module's own children: what was trained is not unknown here, nor part of the state.
         self._network = (loaded.network,)
         frequencies = loaded.network.architecture.frequencies
-        straight = loaded.network.encode(self.template.encode(self.template.rest, frequencies))
+        rest = self.template.rest - self.template.rest.mean(dim=0)  # as the shapes of the training lie
+        straight = loaded.network.encode(self.template.encode(rest, frequencies))
         self.latent = _parameter(straight + jitter * _noise(straight.shape, setting.seed))
 
     def shape(self) -> torch.Tensor:
