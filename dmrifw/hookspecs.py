@@ -6,7 +6,8 @@ A plugin is a Python package with an entry point in the group `dmrifw` that name
     my_plugin = "my_plugin"
 
 Every hook returns factories by name, the name being what a config uses. A factory is called as
-`factory(setting, **table)` with a `dmrifw.parametrizations.Setting` and the plugin's table from the config. Its keyword
+`factory(setting, **table)` with a `dmrifw.parametrizations.Setting` (a trainer's with a
+`dmrifw.trainers.TrainingSetting`) and the plugin's table from the config. Its keyword
 arguments must be annotated: the table is validated against them, and what the user mistyped is told by name.
 """
 
@@ -19,6 +20,7 @@ import pluggy
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
+from dmrifw.trainers import Trainer
 
 PROJECT = "dmrifw"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -40,4 +42,13 @@ def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
 @hookspec
 def dmrifw_schedules() -> Mapping[str, Callable[..., Schedule]]:
     """Schedules: in which order measurements are used. Used by `[inversion] schedule = "name"`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_trainers() -> Mapping[str, Callable[..., Trainer]]:
+    """Trainers: how a plugin learns what it ships. Used by `[training] trainer = "name"`.
+
+    Their factories are called with a `dmrifw.trainers.TrainingSetting`.
+    """
     raise AssertionError("a specification is never called")

@@ -21,6 +21,7 @@ from dmrifw.errors import InputError, PluginError
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
+from dmrifw.trainers import Trainer, TrainingSetting
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -41,6 +42,7 @@ _HOOKS = {
     "parametrization": "dmrifw_parametrizations",
     "prior": "dmrifw_priors",
     "schedule": "dmrifw_schedules",
+    "trainer": "dmrifw_trainers",
 }
 
 
@@ -49,7 +51,7 @@ class Offer:
     """One thing that a plugin offers.
 
     Attributes:
-        kind: "parametrization", "prior" or "schedule".
+        kind: "parametrization", "prior", "schedule" or "trainer".
         name: The name that a config uses.
         summary: First line of the factory's docstring.
     """
@@ -111,6 +113,11 @@ def schedules() -> Factories[Schedule]:
     return {name: factory for name, (_, factory) in _offered("schedule").items()}
 
 
+def trainers() -> Factories[Trainer]:
+    """Factories of trainers by name. Raises PluginError for a broken plugin or a name offered twice. Local."""
+    return {name: factory for name, (_, factory) in _offered("trainer").items()}
+
+
 def describe() -> list[Plugin]:
     """Every plugin in alphabetical order, with what it offers.
 
@@ -156,7 +163,7 @@ def find(factories: Mapping[str, Callable[..., T]], name: str, key: str) -> Call
     """The factory of a name that a user wrote.
 
     Args:
-        factories: What `parametrizations`, `priors` or `schedules` returned.
+        factories: What `parametrizations`, `priors`, `schedules` or `trainers` returned.
         name: The name to look up.
         key: The config key that holds it, named in the error.
 
@@ -170,7 +177,7 @@ def find(factories: Mapping[str, Callable[..., T]], name: str, key: str) -> Call
     return factories[name]
 
 
-def build(factory: Callable[..., T], setting: Setting, table: Mapping[str, Any], key: str) -> T:
+def build(factory: Callable[..., T], setting: Setting | TrainingSetting, table: Mapping[str, Any], key: str) -> T:
     """Make what a factory makes, with a config's table as its keyword arguments.
 
     The table is checked against the annotations of the factory's arguments as strictly as TOML is typed: an integer

@@ -21,6 +21,7 @@ from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule, Stage
 from dmrifw.sequences import Protocol, fibonacci_directions
+from dmrifw.trainers import Trainer
 
 STEP = 1e-5
 """Step of the central differences, whose error is of order STEP^2."""
@@ -153,6 +154,44 @@ def check_schedule(obj: Schedule, setting: Setting | None = None) -> None:
         _require(obj(iteration) == stages[iteration], f"asked twice for iteration {iteration} it answers differently")
 
 
+def check_trainer(make: Callable[[], Trainer]) -> None:
+    """Check that what a function makes is a trainer.
+
+    Its rounds report a finite loss, two of the same make learn the same bit by bit, and one that takes over another's
+    state goes on as the other would have.
+
+    Args:
+        make: Makes a new trainer with at least two rounds, always the same.
+
+    Raises:
+        AssertionError: A promise is broken.
+
+    Local.
+    """
+    first, second = make(), make()
+    _require(first.rounds >= 2, f"{first.rounds} rounds are too few to check: make one with two")
+    figures = first.train(0)
+    _require("loss" in figures, f"a round reports {', '.join(figures)}, and no loss")
+    _require(all(math.isfinite(value) for value in figures.values()), f"a round reports {dict(figures)}")
+    state = _state(first)
+    _require(second.train(0) == figures, "two trainers of the same make report different figures")
+    _require_same(state, _state(second), "two trainers of the same make learn different things")
+    later, resumed = first.train(1), make()
+    resumed.load_state_dict(state)
+    _require_same(state, _state(resumed), "the state differs after load_state_dict(state_dict())")
+    _require(resumed.train(1) == later, "a trainer that takes over a state goes on with other figures")
+    _require_same(_state(first), _state(resumed), "a trainer that takes over a state learns other things")
+
+
+def _state(obj: Parametrization | Trainer) -> dict[str, torch.Tensor]:
+    """A copy of the state, made of tensors."""
+    state = {}
+    for name, value in obj.state_dict().items():
+        _require(isinstance(value, torch.Tensor), f"state_dict holds {name!r}, a {type(value).__name__}, not a tensor")
+        state[name] = value.detach().clone()
+    return state
+
+
 def _check_fields(fields: Mapping[str, torch.Tensor], setting: Setting | None) -> None:
     _require(isinstance(fields, Mapping) and bool(fields), "a call does not return a mapping with a field in it")
     for name, value in fields.items():
@@ -164,14 +203,14 @@ def _check_fields(fields: Mapping[str, torch.Tensor], setting: Setting | None) -
         if setting is not None:
             shape, faces = tuple(fields["permeability"].shape), len(setting.grid.faces)
             _require(shape == (faces,), f"the permeability has shape {shape}; the grid has {faces} faces")
+    if "points" in fields and setting is not None:
+        shape, points = tuple(fields["points"].shape), len(setting.grid.points)
+        _require(shape == (points, 3), f"the points have shape {shape}; the grid has {points} points")
 
 
 def _check_state(obj: Parametrization, parameters: Sequence[torch.Tensor], fields: Mapping[str, torch.Tensor]) -> None:
     """State taken, parameters changed, state put back: the fields must be those of before."""
-    state = {}
-    for name, value in obj.state_dict().items():
-        _require(isinstance(value, torch.Tensor), f"state_dict holds {name!r}, a {type(value).__name__}, not a tensor")
-        state[name] = value.detach().clone()
+    state = _state(obj)
     before = [parameter.detach().clone() for parameter in parameters]
     try:
         _shift(parameters, _directions(parameters), 0.1)

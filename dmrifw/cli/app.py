@@ -112,6 +112,20 @@ def demo(
 
 
 @app.command()
+def train(
+    config: ConfigFile,
+    output: Output,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the folder.")] = False,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Train what a plugin learns, such as the autoencoder of shapes."""
+    from dmrifw.cli.train import train as work
+
+    work(config, output, resume=resume, force=force, console=_shared_console())
+
+
+@app.command()
 def check(config: ConfigFile, debug: Debug = False) -> None:
     """Check a config and the files it names, without running anything."""
     from dmrifw.cli.check import check as work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
@@ -27,6 +27,8 @@ from dmrifw.cli.geometry import FileGeometry, Geometry
 from dmrifw.errors import InputError
 from dmrifw.sequences import parameters
 from dmrifw.typing import Degree, Exterior, Method
+
+T = TypeVar("T", bound=Section)
 
 
 class Tissue(Section):
@@ -194,34 +196,53 @@ def load(path: Path) -> Config:
 
     Local.
     """
+    return parse_text(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a config file.
+
+    Raises:
+        InputError: The file cannot be read.
+
+    Local.
+    """
     try:
-        text = path.read_bytes().decode()
+        return path.read_bytes().decode()
     except FileNotFoundError as error:
         raise InputError("there is no such file", "give the path of a TOML config", file=path) from error
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text (byte {error.start})", "save it as UTF-8", file=path) from error
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror})", "give a readable TOML config", file=path) from error
-    return parse_text(text, path)
 
 
 def parse_text(text: str, path: Path) -> Config:
     """The config in a text; `path` is where faults are said to be, and what paths in it are relative to. Local."""
+    return validated(parse_table(text, path), text, path)
+
+
+def parse_table(text: str, path: Path) -> dict[str, Any]:
+    """The table in a text; InputError where it is not TOML. Local."""
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not TOML: {error}", "mend the syntax there", file=path) from error
-    return validated(table, text, path)
 
 
 def validated(table: dict[str, Any], text: str, path: Path) -> Config:
     """The config in a table that was parsed from a text. Local."""
-    try:
-        config = Config.model_validate(table)
-    except ValidationError as error:
-        raise _first_fault(error, table, path) from error
+    config = checked(Config, table, path)
     config._path, config._text = path, text
     return config
+
+
+def checked(kind: type[T], table: dict[str, Any], path: Path) -> T:
+    """A table as what it should be; InputError that names its first fault where it is not. Local."""
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        raise _first_fault(error, table, path) from error
 
 
 def _first_fault(error: ValidationError, table: dict[str, Any], path: Path) -> InputError:

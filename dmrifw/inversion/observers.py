@@ -49,10 +49,11 @@ class ProgressBar:
 
     Args:
         console: Where to write; standard error by default.
+        unit: What one row is called.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+    def __init__(self, console: Console | None = None, unit: str = "iteration") -> None:
+        self.console, self.unit = console or Console(stderr=True), unit
 
     def on_start(self, iterations: int, history: History) -> None:
         """Draw the bar. Local."""
@@ -73,7 +74,7 @@ class ProgressBar:
         done = int(row["iteration"]) + 1
         self._bar.update(self._task, completed=done, summary=_summary(row))
         if not self.console.is_terminal and done * 10 // self._total > (done - 1) * 10 // self._total:
-            self.console.print(f"iteration {done}/{self._total}  {_summary(row)}", highlight=False, soft_wrap=True)
+            self.console.print(f"{self.unit} {done}/{self._total}  {_summary(row)}", highlight=False, soft_wrap=True)
 
     def on_end(self, history: History) -> None:
         """Leave the terminal as it was. Local."""
