@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 import pluggy
 
+from dmrifw.gradients import GradientRule
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -40,4 +41,10 @@ def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
 @hookspec
 def dmrifw_schedules() -> Mapping[str, Callable[..., Schedule]]:
     """Schedules: in which order measurements are used. Used by `[inversion] schedule = "name"`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_gradient_rules() -> Mapping[str, Callable[..., GradientRule]]:
+    """Gradient rules: what happens to the gradient. Used by `[inversion] gradient_rules = ["name", ...]`."""
     raise AssertionError("a specification is never called")

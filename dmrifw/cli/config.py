@@ -120,7 +120,6 @@ class Adam(Section):
     """`[inversion.adam]`: the optimizer's steps."""
 
     learning_rate: Positive = 0.6
-    clip: Positive = 1.0
 
 
 class Inversion(Section):
@@ -131,6 +130,7 @@ class Inversion(Section):
     parametrization: str = "face-permeability"
     priors: list[str] = Field(default=["continuity", "soft-manifold"])
     schedule: str = "staged"
+    gradient_rules: list[str] = Field(default=["clip"])
     optimizer: Literal["adam"] = "adam"
     adam: Adam = Adam()
     iterations: Annotated[int, Field(ge=1)] = 300
