@@ -10,11 +10,6 @@ from dmrifw.mesh.bent_axons import Tube
 from dmrifw.mesh.topology import is_ball
 
 
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_it_is_a_tube(grid, seed):
     """Joined through faces; its wall is one closed surface, two faces at each edge, V - E + F = 2: no handle."""

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import NestedSpheres, ParallelCylinders, bcc_grid, box, cell_labels, shape_barrier
+from dmrifw.mesh import NestedSpheres, ParallelCylinders, box, cell_labels, shape_barrier
 from dmrifw.mesh.shapes import Sphere
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
 
 
 def between(grid, labels):

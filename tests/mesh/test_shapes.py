@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, cells_inside, shape_barrier
+from dmrifw.mesh import cells_inside, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere, Torus
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
 
 
 @pytest.mark.parametrize(
