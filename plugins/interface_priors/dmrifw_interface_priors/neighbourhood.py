@@ -66,4 +66,4 @@ class Neighbourhood:
     def sum_at_edges(self, values: torch.Tensor) -> torch.Tensor:
         """(N,) sums over the faces at each edge of values per face, (A,). Local."""
         zeros = values.new_zeros(len(self.faces_at_edge))
-        return zeros.index_add(0, self.corner_edge, values[self.corner_face])
+        return zeros.index_add(0, self.corner_edge, values.index_select(0, self.corner_face))

@@ -1,4 +1,8 @@
-"""The penalties, formula by formula."""
+"""The penalties, formula by formula.
+
+Values are taken by `index_select`: the derivative of indexing with brackets runs on all threads, which wait for each
+other where cores are busy (0.6 ms against 4 to 60 ms for the pairs of the 576-tetrahedron grid).
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ class FacePrior(ABC):
 
     def __call__(self, fields: Mapping[str, torch.Tensor], iteration: int) -> torch.Tensor:
         """Weight times penalty of fields["permeability"], (F,) in um/ms. Local."""
-        x = log10_permeability(fields["permeability"][self.neighbourhood.faces])
+        x = log10_permeability(fields["permeability"].index_select(0, self.neighbourhood.faces))
         return self.weight_at(iteration) * self.penalty(x, barrier_probability(x))
 
     def weight_at(self, iteration: int) -> float:
@@ -79,9 +83,10 @@ class PairPrior(FacePrior):
 
     def penalty(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Mean over pairs. Local."""
-        ends = self.neighbourhood.pairs.T
-        gate = 1.0 - (p[ends[0]] - p[ends[1]]).abs().detach()
-        return self.pair_penalty(x[ends], p[ends], gate).mean()
+        pairs = self.neighbourhood.pairs
+        x_ends, p_ends = (one.index_select(0, pairs.reshape(-1)).reshape(pairs.shape).T for one in (x, p))
+        gate = 1.0 - (p_ends[0] - p_ends[1]).abs().detach()
+        return self.pair_penalty(x_ends, p_ends, gate).mean()
 
     @abstractmethod
     def pair_penalty(self, x: torch.Tensor, p: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
