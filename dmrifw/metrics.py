@@ -49,7 +49,7 @@ def barrier_metrics(
             image of the truth of best F1, among those of `dmrifw.mesh.symmetries.images`: the truth itself, its
             reflection, and with `translations` all of both that lie within the grid.
         chamfer_um_symmetric, chamfer_plain_um_symmetric: the least distance from such an image; as it lies, from the
-            three images that are nearest by the middles of their faces.
+            truth and the three images that are nearest by the middles of their faces.
 
     Volume and edges are those of the recovered barriers alone, or do not change with place: they are their own
     up-to-symmetry values.
@@ -229,7 +229,7 @@ def _up_to_symmetry(
     turns = np.unique(signs)
     centred = _distances(ours, theirs, turns, np.zeros((len(turns), 3))).min()
     ours, theirs = (_sample(grid, mask, centred=False, subdivisions=1) for mask in (recovered, true))
-    near = np.argsort(_distances(ours, theirs, signs, shifts), kind="stable")[:_NEAREST_IMAGES]
+    near = np.union1d(0, np.argsort(_distances(ours, theirs, signs, shifts), kind="stable")[:_NEAREST_IMAGES])
     ours, theirs = (_sample(grid, mask, centred=False) for mask in (recovered, true))
     plain = _distances(ours, theirs, signs[near], shifts[near]).min()
     return values | {"chamfer_um_symmetric": float(centred), "chamfer_plain_um_symmetric": float(plain)}

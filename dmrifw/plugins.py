@@ -290,8 +290,7 @@ def _input_error(fault: Any, known: Mapping[str, Any], table: Any, key: str) -> 
             table = None if part == last else table[part]
     place = ".".join([key, *location])
     if fault["type"] == "extra_forbidden":
-        mend = _suggestion(location[-1], known, "known keys") if len(location) == 1 else "remove it"
-        return InputError("unknown key", mend, key=place)
+        return InputError("unknown key", _suggestion(location[-1], known, "known keys"), key=place)
     if fault["type"] == "missing":
         return InputError("the key is missing", "add it", key=place)
     return InputError(f"{fault['input']!r} does not fit", fault["msg"][0].lower() + fault["msg"][1:], key=place)

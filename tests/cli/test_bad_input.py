@@ -386,7 +386,16 @@ class TestInversion:
             ('["continuity"]', '["continuity", "continuity"]', "inversion.priors[1]", "once"),
             ("iterations = 3", "[inversion.continuity]\nwieght = 2", "inversion.continuity.wieght", "'weight'"),
             ("iterations = 3", '[inversion.continuity]\nweight = "2"', "inversion.continuity.weight", "number"),
-            ("iterations = 3", "[inversion.staged]\nwarm_up = 2", "inversion.staged", "in use are"),
+            ("iterations = 3", "[inversion.staged]\nsequences = [0]", "inversion.staged", "in use are"),
+            ("iterations = 3", 'gradient_rules = ["clp"]', "inversion.gradient_rules[0]", "'clip'"),
+            ("iterations = 3", 'gradient_rules = ["clip", "clip"]', "inversion.gradient_rules[1]", "once"),
+            ("iterations = 3", "[inversion.clip]\nlimit = 0", "inversion.clip.limit", "greater than 0"),
+            (
+                "iterations = 3",
+                '[inversion.all-at-once.learning_rate]\nkind = "step"\nevery = 0',
+                "inversion.all-at-once.learning_rate.every",
+                "greater than or equal to 1",
+            ),
             ("iterations = 3", 'target = "none.nc"', "inversion.target", "relative to the config"),
         ],
     )

@@ -93,7 +93,7 @@ class CosineBlend(Blend):
     Raises:
         InputError: There are not exactly two sequences, or one does not exist.
 
-    Source: Spinverse, arXiv 2603.04638 (measurement schedule: blend, warm restarts, floor).
+    Source: Spinverse, arXiv 2603.04638 (measurement schedule: blend, warm restarts, floor); equal cycles are ours.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class LinearRamp(Blend):
     Raises:
         InputError: There are not exactly two sequences, or one does not exist.
 
-    Source: Spinverse, arXiv 2603.04638 (measurement schedule).
+    Source: Spinverse, arXiv 2603.04638 (measurement schedule); the line is ours.
     """
 
     def rise(self, share: float) -> float:
@@ -172,7 +172,7 @@ class BlockRamp(Blend):
     Raises:
         InputError: There are not exactly two sequences, or one does not exist.
 
-    Source: Spinverse, arXiv 2603.04638 (measurement schedule).
+    Source: Spinverse, arXiv 2603.04638 (measurement schedule); the blocks are ours.
     """
 
     def __init__(

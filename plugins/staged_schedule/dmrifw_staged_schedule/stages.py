@@ -66,6 +66,8 @@ class AllAtOnce:
 
     Raises:
         InputError: A sequence does not exist or is named twice.
+
+    Source: Spinverse, arXiv 2603.04638 (baseline without a schedule).
     """
 
     def __init__(
