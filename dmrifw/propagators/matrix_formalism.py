@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dmrifw.propagators.experiment import Experiment
@@ -23,6 +25,9 @@ _MODE_SHARE = 0.5
 _STATE_SHARE = 0.25
 """Error of states at the echo, relative to the start, over that of gradients: measured, two to four times less."""
 
+_FOLLOWING = 20.0
+"""Time over which a held basis is relaxed by the operators of a new tissue, ms: a step of inverse iteration."""
+
 _SNAPSHOTS = (0, 2, 3)
 """Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
 
@@ -39,7 +44,7 @@ _PER_ROUND = 40
 _RETRY = 10
 """Calls that stay at full order after a basis was given up."""
 
-_STALE = 2.0
+_STALE = 1.0
 """How many times the error of a new basis a held one may have."""
 
 _GROWTH = 2.0
@@ -75,14 +80,18 @@ class MatrixFormalism(Propagator):
         full = FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))
         if self._held is None or any(int(sequence) not in self._measured for sequence in experiment.sequences):
             return self._enlarged(self._lowest(full), full, experiment) or full
-        system = ReducedSystem(experiment.operators, self._held.carried(experiment.operators, full.matrix))
-        if system.modes.complete or experiment.is_near(self._compared):
+        modes, near = self._held, experiment.is_near(self._compared)
+        if not near and not modes.complete:  # what is stiff follows the tissue at once, and so must the basis
+            relaxed = full.solve(_FOLLOWING, full.mass(modes.vectors))
+            modes = replace(modes, vectors=full.solve(_FOLLOWING, full.mass(relaxed)))
+        system = ReducedSystem(experiment.operators, modes.carried(experiment.operators, full.matrix))
+        if system.modes.complete or near:
             return system
         self._turn += 1
         turn, which = divmod(self._turn, len(experiment.sequences))
         states = self._left_out(system, full, experiment, [int(experiment.sequences[which])], turn, _STALE)
         if not states:
-            self._compared = experiment
+            self._held, self._compared = system.modes, experiment
             return system
         if len(system.rates) > _GROWTH * self._made:
             return self._enlarged(self._lowest(full), full, experiment) or full
