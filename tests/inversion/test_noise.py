@@ -56,7 +56,7 @@ def test_a_seed_gives_one_noise_and_another_seed_another(many: Protocol, clean: 
 def test_the_estimate_finds_the_noise(many: Protocol, clean: np.ndarray, snr: float, noise: str) -> None:
     """Relative to S0 as it is measured: at SNR 3 the mean magnitude is itself 6 % too large (Rice)."""
     measured = add_noise(clean, many, snr, seed=5, noise=noise)  # type: ignore[arg-type]
-    inflated = scipy.stats.rice.mean(snr, scale=1 / snr)
+    inflated = 1.0 if snr > 20 else scipy.stats.rice.mean(snr, scale=1 / snr)
     sigma = estimate_sigma(measured, many, magnitude=noise == "rician")
     assert sigma == pytest.approx(1.0 / snr / inflated, rel=0.02)
 

@@ -1,0 +1,92 @@
+"""Surfaces in space as PNG pictures, drawn by PyVista without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib.image
+import numpy as np
+
+from dmrifw.mesh import Grid
+from dmrifw.plotting.style import INK, RULE
+from dmrifw.typing import ArrayLike, FloatArray
+
+_SIZE = (760, 700)
+_VIEW = np.array([0.75, -1.0, 0.55])
+_SHARP_DEGREES = 20.0
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Faces of a grid that are drawn alike.
+
+    Attributes:
+        grid: The grid.
+        faces: (F,) True for the faces.
+        colour: Their colour.
+        opacity: 1 for opaque.
+    """
+
+    grid: Grid
+    faces: ArrayLike
+    colour: str
+    opacity: float = 1.0
+
+
+def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> bytes:
+    """A picture of surfaces, within the outline of a grid that sets the place and the scale of the view.
+
+    Args:
+        surfaces: What to draw; those without faces are left out.
+        outline: The grid whose outer edges are drawn thinly around them. Pictures with the same outline can be
+            compared side by side.
+        edges: Draw the edges of the faces too.
+
+    Returns:
+        PNG.
+
+    Local; call it on one rank.
+    """
+    import pyvista
+
+    plotter = pyvista.Plotter(off_screen=True, window_size=_SIZE, lighting="light kit")
+    try:
+        plotter.set_background("white")
+        shell = _triangles(outline, outline.is_exterior)
+        feature = shell.extract_feature_edges(_SHARP_DEGREES, boundary_edges=False, manifold_edges=False)
+        if feature.n_points:
+            plotter.add_mesh(feature, color=RULE, line_width=2, lighting=False)
+        for surface in surfaces:
+            if np.any(surface.faces):
+                plotter.add_mesh(
+                    _triangles(surface.grid, surface.faces),
+                    color=surface.colour,
+                    opacity=surface.opacity,
+                    show_edges=edges,
+                    edge_color=INK,
+                    line_width=1,
+                    ambient=0.25,
+                )
+        low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
+        middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
+        plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
+        plotter.enable_parallel_projection()
+        plotter.camera.parallel_scale = 0.47 * reach
+        plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
+        plotter.enable_anti_aliasing("ssaa")
+        image: FloatArray = plotter.screenshot(return_img=True)
+    finally:
+        plotter.close()
+    stream = io.BytesIO()
+    matplotlib.image.imsave(stream, image, format="png")
+    return stream.getvalue()
+
+
+def _triangles(grid: Grid, faces: ArrayLike) -> object:
+    import pyvista
+
+    rows = grid.faces[np.asarray(faces, dtype=bool)]
+    used, corners = np.unique(rows, return_inverse=True)
+    return pyvista.PolyData.from_regular_faces(grid.points[used], corners.reshape(-1, 3))
