@@ -20,6 +20,7 @@ from dmrifw.cli.parallel import is_first, together
 from dmrifw.cli.search import Search, build_search
 from dmrifw.cli.simulate import geometry_line, summary
 from dmrifw.cli.status import Stopped
+from dmrifw.cli.stopwatch import Stopwatch
 from dmrifw.cli.target import build_truth, describe_target, read_target, simulate_truth, target_of
 from dmrifw.errors import InputError
 from dmrifw.report import mesh_hash
@@ -63,17 +64,20 @@ def run_inversion(
 ) -> Outcome:
     """The same for a config from anywhere; returns what was found. Collective."""
     folder = RunFolder(output, config_file, INVERSION_FILES)
-    plan = together(lambda: _planned(read, folder, resume=resume, force=force))
+    watch = Stopwatch()
+    with watch.lap("config, meshes and plugins"):
+        plan = together(lambda: _planned(read, folder, resume=resume, force=force))
     plan.check_plugins()
     console.print(summary(plan.case))
     console.print(geometry_line(plan.case), soft_wrap=True)
     console.print(describe_target(plan.case, plan.truth), soft_wrap=True)
-    problem = plan.problem()
+    with watch.lap("simulator and target"):
+        problem = plan.problem()
     if is_first() and not resume:
         folder.start(plan.case.config.text)
-    outcome = plan.solve(problem, resume, console)
+    outcome = plan.solve(problem, resume, console, watch)
     if is_first():
-        written = outcome.write(output)
+        written = outcome.write(output, watch)
         console.print(outcome.table())
         console.print(f"written to {output}/: {', '.join([*written, HISTORY, CHECKPOINT])}", soft_wrap=True)
     return outcome
@@ -140,7 +144,7 @@ class _Plan:
         with torch.no_grad():
             return np.asarray(simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy())
 
-    def solve(self, problem: InversionProblem, resume: bool, console: Console) -> Outcome:
+    def solve(self, problem: InversionProblem, resume: bool, console: Console, watch: Stopwatch) -> Outcome:
         """Run the inversion. Collective.
 
         Raises:
@@ -150,7 +154,7 @@ class _Plan:
 
         search, adam = self.search, self.search.settings.adam
         try:
-            with blame("inversion", self.case.config.path):
+            with blame("inversion", self.case.config.path), watch.lap("inversion"):
                 result = invert(
                     problem,
                     search.parametrization,
@@ -168,7 +172,8 @@ class _Plan:
             words = ["dmrifw", "invert", str(self.case.config.path), "-o", str(self.folder.path), "--resume"]
             again = shlex.join(words)
             raise Stopped(f"interrupted after {stop.iterations} iterations; continue with: {again}") from stop
-        return Outcome.of(self.case, self.truth, problem, result)
+        with watch.lap("judging the result"):
+            return Outcome.of(self.case, self.truth, problem, result, search.options)
 
     def _diagnostics(self) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]] | None:
         """Recall and precision of the barriers, where they are known, for the progress bar and the history."""

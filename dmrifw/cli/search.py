@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -30,12 +31,14 @@ class Search:
         parametrization: What is unknown.
         priors: What is believed, by name.
         schedule: In which order measurements are used.
+        options: Every option of these plugins, by plugin name, defaults included.
     """
 
     settings: Inversion
     parametrization: Parametrization
     priors: dict[str, Prior]
     schedule: Schedule
+    options: dict[str, dict[str, Any]]
 
 
 def build_search(case: Case) -> Search:
@@ -65,7 +68,13 @@ def build_search(case: Case) -> Search:
         priors = {name: _build(plugins.priors(), name, key, settings, setting) for name, key in keys.items()}
         schedule = _build(plugins.schedules(), settings.schedule, "schedule", settings, setting)
     _refuse_idle_tables(settings, file)
-    return Search(settings, parametrization, priors, schedule)
+    factories = {
+        settings.parametrization: plugins.parametrizations()[settings.parametrization],
+        **{name: plugins.priors()[name] for name in settings.priors},
+        settings.schedule: plugins.schedules()[settings.schedule],
+    }
+    options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
+    return Search(settings, parametrization, priors, schedule, options)
 
 
 def required_inversion(case: Case) -> Inversion:
@@ -82,6 +91,12 @@ def _build(factories: Mapping[str, Callable[..., T]], name: str, key: str, setti
 
     factory = plugins.find(factories, name, f"inversion.{key}")
     return plugins.build(factory, setting, settings.tables.get(name, {}), f"inversion.{name}")
+
+
+def _options(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The options that a factory takes, with their defaults."""
+    parameters = inspect.signature(factory).parameters
+    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
 
 
 def _refuse_idle_tables(settings: Inversion, file: Path) -> None:

@@ -63,6 +63,7 @@ class InversionProblem:
         arbitrary_unit: Whether the target is known up to a factor only, as an image's voxel is.
 
     Attributes:
+        target: (n,) complex, as it was given.
         sigma: The noise that the likelihood reckons with; None for "squared".
 
     Raises:
@@ -89,6 +90,7 @@ class InversionProblem:
         if likelihood != "squared" and sigma is None:
             sigma = estimate_sigma(signal, protocol, magnitude)
         self.simulator = simulator
+        self.target = signal
         self.magnitude = magnitude
         self.arbitrary_unit = arbitrary_unit
         self.sigma = None if likelihood == "squared" else sigma
@@ -138,15 +140,19 @@ class InversionProblem:
         relative = self._relative(self.simulator(rows=rows, **fields), rows)
         return self.weight * torch.dot(torch.from_numpy(per_row), self._cost(relative, self._reference[rows]))
 
-    def simulated(self, fields: Mapping[str, torch.Tensor]) -> ComplexArray:
-        """(n,) the simulated signals of all measurements, relative to S0, to be set beside `reference`. Collective."""
-        with torch.no_grad():
-            return self._relative(self.simulator(**fields), np.arange(len(self._scale))).numpy()
+    def relative(self, signal: torch.Tensor) -> ComplexArray:
+        """(n,) simulated signals of all measurements over S0, to be set beside `reference`. Local."""
+        return self._relative(signal.detach(), np.arange(len(self._scale))).numpy()
+
+    def distance(self, relative: ComplexArray) -> float:
+        """Root mean square of the differences between signals over S0, (n,), and `reference`. Local."""
+        squares = squared_difference(torch.from_numpy(relative), self._reference, magnitude=self.magnitude)
+        return float(squares.mean().sqrt())
 
     def relative_error(self, fields: Mapping[str, torch.Tensor]) -> float:
         """Root mean square over all measurements of (|S| - |S_ref|)/S0, all sequences simulated. Collective."""
-        signal = torch.from_numpy(self.simulated(fields))
-        return float(squared_difference(signal, self._reference, magnitude=self.magnitude).mean().sqrt())
+        with torch.no_grad():
+            return self.distance(self.relative(self.simulator(**fields)))
 
     def forget(self) -> None:
         """Have the simulator drop what it keeps from one call to the next, if it keeps anything. Collective."""

@@ -149,11 +149,11 @@ def permeability_figure(permeability: ArrayLike, truth: ArrayLike | None = None)
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         if walls is None:
-            axes.hist(kappa, bins, color=BLUE)
+            axes.hist(kappa, bins.tolist(), color=BLUE)
         else:
             parts = [kappa[walls], kappa[~walls]]
             labels = [f"{walls.sum()} true walls", f"{(~walls).sum()} truly open"]
-            axes.hist(parts, bins, color=[BLUE, TRUE_SURFACE], stacked=True, label=labels)
+            axes.hist(parts, bins.tolist(), color=[BLUE, TRUE_SURFACE], stacked=True, label=labels)
         axes.axvline(BARRIER_THRESHOLD, color=VERMILLION, lw=1.2, ls=_DASHES[1], label="threshold of a wall")
         axes.set(xscale="log", xlabel="permeability (µm/ms)", ylabel="faces", xlim=(bins[0], bins[-1]))
         axes.set_yscale("symlog", linthresh=10)
@@ -195,12 +195,12 @@ def _name(protocol: Protocol, number: int) -> str:
 
 
 def _row(figure: Figure, count: int) -> list[Axes]:
-    """Panels beside each other; those after the fourth are narrow, but all are there."""
-    panels = np.atleast_1d(figure.subplots(1, count)).tolist()
+    """Panels beside each other."""
+    panels = [figure.add_subplot(1, count, number + 1) for number in range(count)]
     for axes in panels:
         _plain(axes)
         axes.grid(True, which="major")
-    return list(panels)
+    return panels
 
 
 def _plain(axes: Axes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib.image
 import numpy as np
@@ -13,9 +14,11 @@ from dmrifw.mesh import Grid
 from dmrifw.plotting.style import INK, RULE
 from dmrifw.typing import ArrayLike, FloatArray
 
+if TYPE_CHECKING:
+    import pyvista
+
 _SIZE = (760, 700)
 _VIEW = np.array([0.75, -1.0, 0.55])
-_SHARP_DEGREES = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,12 @@ class Surface:
 
 
 def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> bytes:
-    """A picture of surfaces, within the outline of a grid that sets the place and the scale of the view.
+    """A picture of surfaces, in the box around a grid, which sets the place and the scale of the view.
 
     Args:
         surfaces: What to draw; those without faces are left out.
-        outline: The grid whose outer edges are drawn thinly around them. Pictures with the same outline can be
-            compared side by side.
+        outline: The grid whose box is drawn thinly around them. Pictures with the same one can be compared side by
+            side.
         edges: Draw the edges of the faces too.
 
     Returns:
@@ -54,10 +57,9 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
     plotter = pyvista.Plotter(off_screen=True, window_size=_SIZE, lighting="light kit")
     try:
         plotter.set_background("white")
-        shell = _triangles(outline, outline.is_exterior)
-        feature = shell.extract_feature_edges(_SHARP_DEGREES, boundary_edges=False, manifold_edges=False)
-        if feature.n_points:
-            plotter.add_mesh(feature, color=RULE, line_width=2, lighting=False)
+        low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
+        box = pyvista.Box(np.column_stack([low, high]).ravel())
+        plotter.add_mesh(box, style="wireframe", color=RULE, line_width=2, lighting=False)
         for surface in surfaces:
             if np.any(surface.faces):
                 plotter.add_mesh(
@@ -69,11 +71,10 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
                     line_width=1,
                     ambient=0.25,
                 )
-        low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
         middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
         plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
         plotter.enable_parallel_projection()
-        plotter.camera.parallel_scale = 0.47 * reach
+        plotter.camera.parallel_scale = 0.42 * reach
         plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
         plotter.enable_anti_aliasing("ssaa")
         image: FloatArray = plotter.screenshot(return_img=True)
@@ -84,7 +85,7 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
     return stream.getvalue()
 
 
-def _triangles(grid: Grid, faces: ArrayLike) -> object:
+def _triangles(grid: Grid, faces: ArrayLike) -> pyvista.PolyData:
     import pyvista
 
     rows = grid.faces[np.asarray(faces, dtype=bool)]

@@ -3,9 +3,14 @@
 from dmrifw.report.dataset import mesh_hash, signal_dataset, software_versions
 from dmrifw.report.files import CSV_HEADER, read_signal, read_signals, write_csv, write_dataset
 from dmrifw.report.images import read_image
+from dmrifw.report.page import Fact, Figure, Page, Setting, write_page
 
 __all__ = [
     "CSV_HEADER",
+    "Fact",
+    "Figure",
+    "Page",
+    "Setting",
     "mesh_hash",
     "read_image",
     "read_signal",
@@ -14,4 +19,5 @@ __all__ = [
     "software_versions",
     "write_csv",
     "write_dataset",
+    "write_page",
 ]
