@@ -194,6 +194,11 @@ class Inversion(Section):
             )
         if self.sigma is not None and self.likelihood == "squared":
             raise InputError("squared differences know no noise", "choose a likelihood, or remove it", key="sigma")
+        noiseless = self.target.path is None and self.target.image is None and self.target.snr is None
+        if self.likelihood != "squared" and self.sigma is None and noiseless:
+            raise InputError(
+                "the target is simulated without noise, so it tells none", "give sigma, or target.snr", key="sigma"
+            )
         return self
 
     @classmethod

@@ -77,7 +77,7 @@ def _summary(outcome: Outcome) -> list[str]:
         f"{int(walls.sum())} became walls{spacing}.",
         f"{len(case.protocol)} signals of {len(np.unique(case.protocol.sequence))} sequences, "
         f"b up to {case.protocol.bvals.max():g} s/mm².",
-        f"{describe_target(case, outcome.truth).capitalize()}.",
+        f"The {describe_target(case, outcome.truth)}.",
     ]
 
 
@@ -129,11 +129,10 @@ def _pictures(outcome: Outcome, notes: list[str]) -> dict[str, bytes]:
         scenes["recovered"] = [Surface(grid, walls, BLUE)]
     else:
         true = true & case.judged_faces
-        scenes["recovered"] = [
-            Surface(grid, walls & true, BLUE),
-            Surface(grid, walls & ~true, VERMILLION),
-            Surface(grid, true & ~walls, YELLOW, opacity=0.7),
-        ]
+        wrong = [Surface(grid, walls & ~true, VERMILLION), Surface(grid, true & ~walls, YELLOW, opacity=0.7)]
+        scenes["recovered"] = [Surface(grid, walls & true, BLUE), *wrong]
+        if (walls != true).any():
+            scenes["what is wrong with it"] = wrong
     try:
         return {
             name: scene(surfaces, grid, edges=name != "truth" or truth is None) for name, surfaces in scenes.items()
@@ -149,7 +148,7 @@ def _surface_caption(outcome: Outcome) -> str:
     told = f"The box is that of the grid, {box} µm."
     if outcome.case.true_barrier is not None:
         told += " Recovered walls are blue where they are true and vermillion where they are not; what is missing is "
-        told += "yellow. Walls may hide others."
+        told += "yellow."
     return told
 
 

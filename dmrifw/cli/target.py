@@ -50,10 +50,13 @@ def read_target(case: Case) -> ComplexArray | None:
         if target.geometry is None:
             case.required_permeability()
         return None
-    from dmrifw.inversion.noise import unweighted_signal
+    from dmrifw.inversion.noise import estimate_sigma, unweighted_signal
 
-    with blame(_PLACE, config, other={"target": _PLACE}):
+    settings = required_inversion(case)
+    with blame("inversion", config):
         unweighted_signal(signal, case.protocol)
+        if settings.likelihood != "squared" and settings.sigma is None and target.snr is None:
+            estimate_sigma(signal, case.protocol, settings.magnitude)
     return signal
 
 

@@ -58,8 +58,7 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
     try:
         plotter.set_background("white")
         low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
-        box = pyvista.Box(np.column_stack([low, high]).ravel())
-        plotter.add_mesh(box, style="wireframe", color=RULE, line_width=2, lighting=False)
+        plotter.add_mesh(_back_of_box(low, high), color=RULE, line_width=2, lighting=False)
         for surface in surfaces:
             if np.any(surface.faces):
                 plotter.add_mesh(
@@ -74,7 +73,7 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
         middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
         plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
         plotter.enable_parallel_projection()
-        plotter.camera.parallel_scale = 0.42 * reach
+        plotter.camera.parallel_scale = 0.46 * reach
         plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
         plotter.enable_anti_aliasing("ssaa")
         image: FloatArray = plotter.screenshot(return_img=True)
@@ -91,3 +90,15 @@ def _triangles(grid: Grid, faces: ArrayLike) -> pyvista.PolyData:
     rows = grid.faces[np.asarray(faces, dtype=bool)]
     used, corners = np.unique(rows, return_inverse=True)
     return pyvista.PolyData.from_regular_faces(grid.points[used], corners.reshape(-1, 3))
+
+
+def _back_of_box(low: FloatArray, high: FloatArray) -> pyvista.PolyData:
+    """The edges of a box, without the three that would pass in front of what is in it."""
+    import pyvista
+
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+    one, other = np.triu_indices(len(corners), 1)
+    is_edge = np.abs(corners[one] - corners[other]).sum(axis=1) == 1
+    nearest = int(np.argmax(corners @ _VIEW))
+    edges = np.column_stack([one, other])[is_edge & (one != nearest) & (other != nearest)]
+    return pyvista.PolyData(low + corners * (high - low), lines=np.insert(edges, 0, 2, axis=1))

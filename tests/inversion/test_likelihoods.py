@@ -72,7 +72,7 @@ def test_gradients_pass_the_taylor_test(likelihood: str, magnitude: bool) -> Non
         return cost(torch.view_as_complex(x), measured).sum()
 
     point = np.column_stack([SIGNAL.real, SIGNAL.imag])
-    result = verify.taylor_test(total, point, step=1e-4)
+    result = verify.taylor_test(total, point, step=1e-5)
     assert result.rate > 1.95
     entries = np.arange(point.size)[np.abs(point.ravel()) > 0]
     gradient, differences = verify.finite_difference(total, point, entries, step=1e-4)
