@@ -44,6 +44,7 @@ def save(path: Path, values: np.ndarray) -> None:
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
 
 
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize(
     ("where", "voxels"), [("voxel = [1, 2, 0]", [(1, 2, 0)]), ('mask = "mask.nii.gz"', [(1, 2, 0), (2, 3, 1)])]
 )
@@ -137,6 +138,7 @@ def test_a_target_without_noise_tells_none(
     assert "config.toml: inversion.sigma: the signals at b = 0 do not differ" in line
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_noise_is_part_of_the_target_and_of_the_seed(with_target: Callable[[str], str], tmp_path: Path) -> None:
     """Rician magnitudes at SNR 20; the likelihood is told sigma. The same seed gives the same signals."""
     targets = {}
@@ -186,7 +188,9 @@ def test_a_truth_may_live_on_a_mesh_of_its_own(with_target: Callable[[str], str]
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert "chamfer_um" in metrics
     assert "barrier_recall" not in metrics
-    assert "mesh of its own" in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "mesh of its own" in page
+    assert page.count("data:image/png;base64,") >= 2
 
 
 def test_the_distance_to_a_truth_on_another_mesh_is_that_of_the_surfaces(tmp_path: Path, text: str) -> None:
