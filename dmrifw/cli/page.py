@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel
 
-from dmrifw import plugins, report
+from dmrifw import report
 from dmrifw.cli.stopwatch import Stopwatch
 from dmrifw.cli.target import describe_target
 from dmrifw.mesh.spacing import wall_spacing
@@ -43,6 +43,8 @@ def page_of(outcome: Outcome, watch: Stopwatch) -> Page:
 
     Local; call it on one rank.
     """
+    from dmrifw import plugins
+
     case, metrics = outcome.case, outcome.metrics
     known = {name: metrics[name] for name in _FACTS if metrics.get(name) is not None}
     facts = [Fact(_FACTS[name][0].format(value), _FACTS[name][1]) for name, value in known.items()]

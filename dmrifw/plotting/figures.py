@@ -46,7 +46,7 @@ def signal_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) ->
             rows = protocol.sequence == number
             b, shell = np.unique(protocol.bvals[rows], return_inverse=True)
             target, fit = (_over_directions(values[rows], shell) for values in (measured, fitted))
-            bars = [target[0] - target[1], target[2] - target[0]]
+            bars = np.maximum([target[0] - target[1], target[2] - target[0]], 0.0)  # means of equal values round
             axes.fill_between(b, fit[1], fit[2], color=BLUE, alpha=0.15, lw=0)
             axes.plot(b, fit[0], color=BLUE, lw=1.6, label="fit")
             axes.errorbar(b, target[0], bars, fmt="o", ms=4, color=INK, lw=0.9, capsize=2, label="target")

@@ -64,7 +64,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports of inversions have no pictures in space, which take a second and more; what they show is not looked at."""
+    """Reports of inversions have no pictures in space, which take a second and more."""
     monkeypatch.setattr("dmrifw.plotting.scene", lambda *_: b"")
 
 

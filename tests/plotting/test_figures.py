@@ -22,6 +22,7 @@ SIGNAL = np.array([1.0, 0.5, 0.4, 0.2, 1.0])
     [
         lambda: plotting.signal_figure(WAVES, SIGNAL, 0.9 * SIGNAL),
         lambda: plotting.signal_figure(Protocol.preset("ogse-ladder"), np.ones(300), np.ones(300)),
+        lambda: plotting.signal_figure(Protocol.preset("ogse-ladder"), np.full(300, 0.1), np.full(300, 0.7)),
         lambda: plotting.residual_figure(WAVES, SIGNAL, 0.9 * SIGNAL),
         lambda: plotting.residual_figure(WAVES, SIGNAL, SIGNAL),
         lambda: plotting.history_figure(ROWS),
