@@ -21,6 +21,9 @@ from dmrifw.typing import ArrayLike, FloatArray
 
 _WIDTH = 9.6
 _DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2)), (0, (2, 1)))
+_SMALLEST_TERM = 1e-6
+"""Share of the loss below which its terms are not shown."""
+
 _LOWEST, _HIGHEST = 1e-4, 1e4
 """Permeabilities, um/ms, beyond which all fall into the last bins of the histogram."""
 
@@ -116,6 +119,8 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
             shown = np.where(values > 0, values, np.nan)
             panels[0].plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
         panels[0].set(xlabel="iteration", ylabel="loss", yscale="log")
+        low, high = panels[0].get_ylim()
+        panels[0].set_ylim(max(low, high * _SMALLEST_TERM), high)
         for name, colour, dashes in zip(shares, (BLUE, VERMILLION), _DASHES, strict=False):
             values = np.array([row.get(name, np.nan) for row in history], dtype=np.float64)
             label = name.removeprefix("barrier_")
