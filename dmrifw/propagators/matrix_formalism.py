@@ -14,6 +14,7 @@ from dmrifw.propagators.propagator import Propagator
 from dmrifw.propagators.reduced import ReducedSystem
 from dmrifw.propagators.steps import intervals
 from dmrifw.propagators.system import System
+from dmrifw.propagators.trial import relaxed, trial_modes
 from dmrifw.typing import FloatArray
 
 _FIRST_MODES = 128
@@ -24,9 +25,6 @@ _MODE_SHARE = 0.5
 
 _STATE_SHARE = 0.25
 """Error of states at the echo, relative to the start, over that of gradients: measured, two to four times less."""
-
-_FOLLOWING = 20.0
-"""Time over which a held basis is relaxed by the operators of a new tissue, ms: a step of inverse iteration."""
 
 _SNAPSHOTS = (0, 2, 3)
 """Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
@@ -54,9 +52,9 @@ _GROWTH = 2.0
 class MatrixFormalism(Propagator):
     """Signals and their exact derivative in a basis of modes that is held fixed in the derivative.
 
-    The basis starts with the lowest modes of the diffusion operator. Its error is measured: the hardest measurements
-    are also integrated at full order. Where signals or states differ, what the trajectories leave outside the basis is
-    added to it, and the next measurements are compared, until some agree.
+    The basis starts with smooth fields relaxed by the diffusion operator. Its error is measured: the hardest
+    measurements are also integrated at full order. Where signals or states differ, what the trajectories leave outside
+    the basis is added to it, and the next measurements are compared, until some agree.
 
     A basis is held for later calls: in its span the operators of any tissue are diagonalized anew. When inputs have
     changed, measurements of one sequence in turn are compared with full order again; where they differ the basis is
@@ -79,11 +77,10 @@ class MatrixFormalism(Propagator):
     def _system(self, experiment: Experiment) -> System:
         full = FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))
         if self._held is None or any(int(sequence) not in self._measured for sequence in experiment.sequences):
-            return self._enlarged(self._lowest(full), full, experiment) or full
+            return self._enlarged(self._first(full), full, experiment) or full
         modes, near = self._held, experiment.is_near(self._compared)
         if not near and not modes.complete:  # what is stiff follows the tissue at once, and so must the basis
-            relaxed = full.solve(_FOLLOWING, full.mass(modes.vectors))
-            modes = replace(modes, vectors=full.solve(_FOLLOWING, full.mass(relaxed)))
+            modes = replace(modes, vectors=relaxed(full, modes.vectors))
         system = ReducedSystem(experiment.operators, modes.carried(experiment.operators, full.matrix))
         if system.modes.complete or near:
             return system
@@ -94,7 +91,7 @@ class MatrixFormalism(Propagator):
             self._held, self._compared = system.modes, experiment
             return system
         if len(system.rates) > _GROWTH * self._made:
-            return self._enlarged(self._lowest(full), full, experiment) or full
+            return self._enlarged(self._first(full), full, experiment) or full
         modes = system.modes.enriched(np.hstack(states), experiment.operators, full.matrix, self._resolution)
         return self._enlarged(modes, full, experiment, anew=False) or full
 
@@ -121,11 +118,14 @@ class MatrixFormalism(Propagator):
         self._held = None
         return None
 
-    def _lowest(self, full: FullSystem) -> Modes:
-        """The lowest modes, and the field w = 1, with which every measurement starts."""
+    def _first(self, full: FullSystem) -> Modes:
+        """The basis to start from: all modes of a small space."""
         operators = full.operators
+        count = int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25))
+        if operators.mass.rows.size_global > _SMALL:
+            return trial_modes(full, count)
         source = ModeSource(full.matrix, operators.mass, operators.comm)
-        modes = source.lowest(int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25)))
+        modes = source.lowest(count)
         return modes if modes.complete else modes.enriched(full.unit[:, None], operators, full.matrix, 1e-9)
 
     @property
