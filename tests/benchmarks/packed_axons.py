@@ -43,7 +43,7 @@ def measure(h: float, axial_h: float, periodic: bool, tolerance: float) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     attenuation = float(np.abs(signal[-1] / signal[0]))
     unknowns = model.operators.mass.rows.size_global
-    print(len(grid.cells), unknowns, tape.system.size, assembled - started, done - assembled, memory, attenuation)
+    print(len(grid.cells), unknowns, len(tape._record.system.unit), assembled - started, done - assembled, memory, attenuation)
 
 
 def main() -> None:
