@@ -299,13 +299,13 @@ class InputReader:
     def _T2(self, array: FloatArray) -> Given:
         check_positive(array, "T2", "ms", infinite=True)
         layout = cell_layout(self.grid, array.shape, "T2")
-        slope = -(np.reciprocal(array) ** 2)
+        slope = -np.asarray(np.reciprocal(array) ** 2)
 
         def along(change: FloatArray) -> FloatArray:
             return layout.expand(slope * _of_shape(layout.shape, change, "T2"))
 
         def back(bar: FloatArray) -> FloatArray:
-            return slope * layout.collect(bar)
+            return np.asarray(slope * layout.collect(bar))
 
         return Given("relaxation_rate", layout.expand(np.reciprocal(array)), along, back)
 
