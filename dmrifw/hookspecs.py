@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 import pluggy
 
+from dmrifw.gradients import GradientRule
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -51,4 +52,10 @@ def dmrifw_trainers() -> Mapping[str, Callable[..., Trainer]]:
 
     Their factories are called with a `dmrifw.trainers.TrainingSetting`.
     """
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_gradient_rules() -> Mapping[str, Callable[..., GradientRule]]:
+    """Gradient rules: what happens to the gradient. Used by `[inversion] gradient_rules = ["name", ...]`."""
     raise AssertionError("a specification is never called")

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
+from dmrifw.mesh.symmetries import images, reflected_faces
+from dmrifw.mesh.topology import components
 from dmrifw.surface import BARRIER_THRESHOLD, barrier_faces, per_face
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray, IntArray
 
 _SUBDIVISIONS = 6
 """Sample points per face edge in the chamfer distance: each face gives this number squared."""
+
+_NEAREST_IMAGES = 3
+"""Images of the truth, nearest by the middles of their faces, whose chamfer distance is computed in full."""
+
+Samples: TypeAlias = tuple[FloatArray, FloatArray]
+"""Points, (n, 3) um, and the share of the area that each stands for, (n,)."""
 
 Metrics = dict[str, float | None]
 """Values by name; None (null in JSON) where a value does not exist."""
@@ -23,17 +33,26 @@ def barrier_metrics(
     truth: ArrayLike,
     threshold: float = BARRIER_THRESHOLD,
     faces: ArrayLike | None = None,
+    translations: bool | None = None,
 ) -> Metrics:
     """Everything that is reported about a recovered set of barriers.
 
     Keys:
         barrier_recall, barrier_precision, barrier_f1, open_recall: see `barrier_scores`.
         chamfer_um, chamfer_plain_um: see `chamfer_distance`; centred and as it lies.
+        signed_volume_error: see `signed_volume_error`.
         open_edge_fraction, branch_edge_fraction, bad_edge_fraction: see `edge_fractions`.
-        barrier_recall_reflected, barrier_precision_reflected, barrier_f1_reflected, chamfer_um_reflected: the same
-            against the point reflection of the truth. Signal magnitudes cannot tell the two apart. None where the
-            grid is not its own point reflection.
-        barrier_f1_symmetric, chamfer_um_symmetric: the better one of truth and reflected truth.
+        barrier_recall_reflected, barrier_precision_reflected, barrier_f1_reflected, chamfer_um_reflected: against the
+            point reflection of the truth about the grid's centre. Signal magnitudes cannot tell the two apart. None
+            where the grid is not its own reflection.
+        barrier_recall_symmetric, barrier_precision_symmetric, barrier_f1_symmetric, open_recall_symmetric: against the
+            image of the truth of best F1, among those of `dmrifw.mesh.symmetries.images`: the truth itself, its
+            reflection, and with `translations` all of both that lie within the grid.
+        chamfer_um_symmetric, chamfer_plain_um_symmetric: the least distance from such an image; as it lies, from the
+            truth and the three images that are nearest by the middles of their faces.
+
+    Volume and edges are those of the recovered barriers alone, or do not change with place: they are their own
+    up-to-symmetry values.
 
     Args:
         grid: The grid.
@@ -42,6 +61,8 @@ def barrier_metrics(
         threshold: A face below this permeability, um/ms, is a recovered barrier.
         faces: (F,) True for the faces that take part; all by default. Pass `~grid.is_exterior` where the exterior
             reflects, since the permeability of its faces then means nothing.
+        translations: Whether a translated truth is as good; by default where exterior faces take part, since a closed
+            cell in a lossy surround gives the same signal wherever it sits.
 
     Returns:
         The values by key, all plain floats or None, so that they go into JSON as they are. Shares of faces are 0
@@ -56,15 +77,20 @@ def barrier_metrics(
     Local.
     """
     taking_part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+    if translations is None:
+        translations = bool(taking_part[grid.is_exterior].any())
     recovered = barrier_faces(per_face(permeability, grid, "permeability"), threshold) & taking_part
     true = per_face(truth, grid, "truth").astype(bool) & taking_part
-    values: Metrics = {
-        **barrier_scores(recovered[taking_part], true[taking_part]),
+    plain = barrier_scores(recovered[taking_part], true[taking_part])
+    return {
+        **plain,
         "chamfer_um": chamfer_distance(grid, recovered, true),
         "chamfer_plain_um": chamfer_distance(grid, recovered, true, centred=False),
+        "signed_volume_error": signed_volume_error(grid, recovered, true, taking_part),
         **edge_fractions(grid, recovered, taking_part),
+        **_reflected(grid, recovered, true, taking_part),
+        **_up_to_symmetry(grid, recovered, true, taking_part, translations),
     }
-    return values | _up_to_reflection(grid, recovered, true, taking_part, values)
 
 
 def barrier_scores(recovered: ArrayLike, truth: ArrayLike) -> dict[str, float]:
@@ -84,13 +110,7 @@ def barrier_scores(recovered: ArrayLike, truth: ArrayLike) -> dict[str, float]:
     recovered, truth = np.asarray(recovered, dtype=bool), np.asarray(truth, dtype=bool)
     if recovered.shape != truth.shape:
         raise InputError(f"truth has shape {truth.shape}", f"give shape {recovered.shape}", key="truth")
-    found = int((recovered & truth).sum())
-    return {
-        "barrier_recall": _share(found, truth.sum()),
-        "barrier_precision": _share(found, recovered.sum()),
-        "barrier_f1": _share(2 * found, truth.sum() + recovered.sum()),
-        "open_recall": _share((~recovered & ~truth).sum(), (~truth).sum()),
-    }
+    return _scores((recovered & truth).sum(), recovered.sum(), truth.sum(), truth.size)
 
 
 def chamfer_distance(grid: Grid, first: ArrayLike, second: ArrayLike, centred: bool = True) -> float | None:
@@ -113,8 +133,8 @@ def chamfer_distance(grid: Grid, first: ArrayLike, second: ArrayLike, centred: b
     masks = per_face(first, grid, "first").astype(bool), per_face(second, grid, "second").astype(bool)
     if not (masks[0].any() and masks[1].any()):
         return None
-    (a, weights_a), (b, weights_b) = (_sample(grid, mask, centred) for mask in masks)
-    return _two_way_mean(a, weights_a, b, weights_b)
+    first, second = (_sample(grid, mask, centred) for mask in masks)
+    return float(_distances(first, second, np.ones(1), np.zeros((1, 3)))[0])
 
 
 def edge_fractions(grid: Grid, recovered: ArrayLike, faces: ArrayLike | None = None) -> Metrics:
@@ -148,46 +168,79 @@ def edge_fractions(grid: Grid, recovered: ArrayLike, faces: ArrayLike | None = N
     return {key: float(bad.mean()) for key, bad in zip(keys, (count == 1, count > 2, count != 2), strict=True)}
 
 
-def reflected_faces(grid: Grid) -> IntArray | None:
-    """The face that each face becomes under point reflection through the centre of the grid's bounding box.
+def signed_volume_error(
+    grid: Grid, recovered: ArrayLike, truth: ArrayLike, faces: ArrayLike | None = None
+) -> float | None:
+    """How much more the recovered barriers enclose than the true ones, relative to these: (V - V_true) / V_true.
+
+    Enclosed are the cells from which no open face leads on to the outside. Where exterior faces take part the outside
+    is what lies around the grid; otherwise, where the exterior reflects, it is the largest of the pieces into which
+    the barriers cut the grid. A single open face lets all out: barriers that are not watertight enclose nothing, -1.
 
     Args:
         grid: The grid.
+        recovered: (F,) True for the recovered barriers.
+        truth: (F,) True for the true ones.
+        faces: (F,) True for the faces that take part; all by default.
 
     Returns:
-        (F,) rows of `grid.faces`, or None where the grid is not its own reflection.
+        The error, -1 or more; None where the truth encloses nothing.
 
     Local.
     """
-    used = np.unique(grid.faces)
-    points = grid.points[used]
-    low, high = points.min(axis=0), points.max(axis=0)
-    distance, nearest = cKDTree(points).query(low + high - points)
-    if distance.max() > 1e-6 * (high - low).max():
-        return None
-    image = np.zeros(len(grid.points), dtype=np.int64)
-    image[used] = used[nearest]
-    mirrored = np.sort(image[grid.faces], axis=1)
-    names, wanted = _row_numbers(grid.faces, len(image)), _row_numbers(mirrored, len(image))
-    rows = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
-    return rows if (names[rows] == wanted).all() else None
+    masks = [per_face(one, grid, key).astype(bool) for one, key in ((recovered, "recovered"), (truth, "truth"))]
+    part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+    found, true = (_enclosed_volume(grid, mask, part) for mask in masks)
+    return float(found / true - 1.0) if true > 0 else None
 
 
-def _up_to_reflection(
-    grid: Grid, recovered: BoolArray, true: BoolArray, taking_part: BoolArray, plain: Metrics
-) -> Metrics:
-    keys = ("barrier_recall", "barrier_precision", "barrier_f1", "chamfer_um")
+def _enclosed_volume(grid: Grid, walls: BoolArray, faces: BoolArray) -> float:
+    piece = components(grid, ~walls & (faces | ~grid.is_exterior))
+    volumes = np.bincount(piece[:-1], grid.cell_volumes, minlength=int(piece.max()) + 1)
+    outside = piece[-1] if faces[grid.is_exterior].any() else volumes.argmax()
+    return float(volumes.sum() - volumes[outside])
+
+
+def _reflected(grid: Grid, recovered: BoolArray, true: BoolArray, taking_part: BoolArray) -> Metrics:
+    """Scores and chamfer distance against the point reflection of the truth."""
+    keys = ("barrier_recall", "barrier_precision", "barrier_f1")
     mirror = reflected_faces(grid)
-    reflected: Metrics = dict.fromkeys(keys)
-    if mirror is not None:
-        mirrored = true[mirror] & taking_part
-        scores = barrier_scores(recovered[taking_part], mirrored[taking_part])
-        reflected = {**scores, "chamfer_um": chamfer_distance(grid, recovered, mirrored)}
-    f1 = [value for value in (plain["barrier_f1"], reflected["barrier_f1"]) if value is not None]
-    chamfer = [value for value in (plain["chamfer_um"], reflected["chamfer_um"]) if value is not None]
-    return {f"{key}_reflected": reflected[key] for key in keys} | {
-        "barrier_f1_symmetric": max(f1),
-        "chamfer_um_symmetric": min(chamfer, default=None),
+    if mirror is None:
+        return dict.fromkeys([f"{key}_reflected" for key in (*keys, "chamfer_um")])
+    mirrored = true[mirror] & taking_part
+    scores = barrier_scores(recovered[taking_part], mirrored[taking_part])
+    chamfer = chamfer_distance(grid, recovered, mirrored)
+    return {f"{key}_reflected": scores[key] for key in keys} | {"chamfer_um_reflected": chamfer}
+
+
+def _up_to_symmetry(
+    grid: Grid, recovered: BoolArray, true: BoolArray, taking_part: BoolArray, translations: bool
+) -> Metrics:
+    """Scores against the image of the truth that is recovered best, and the least chamfer distances from any."""
+    maps = images(grid, true, translations)
+    allowed = taking_part[maps.faces].all(axis=1)
+    found = int(recovered[maps.faces[allowed]].sum(axis=1).max())
+    scores = _scores(found, recovered.sum(), true.sum(), taking_part.sum())
+    values: Metrics = {f"{key}_symmetric": value for key, value in scores.items()}
+    if not (recovered.any() and true.any()):
+        return values | {"chamfer_um_symmetric": None, "chamfer_plain_um_symmetric": None}
+    signs, shifts = maps.signs[allowed], maps.shifts[allowed]
+    ours, theirs = (_sample(grid, mask, centred=True) for mask in (recovered, true))
+    turns = np.unique(signs)
+    centred = _distances(ours, theirs, turns, np.zeros((len(turns), 3))).min()
+    ours, theirs = (_sample(grid, mask, centred=False, subdivisions=1) for mask in (recovered, true))
+    near = np.union1d(0, np.argsort(_distances(ours, theirs, signs, shifts), kind="stable")[:_NEAREST_IMAGES])
+    ours, theirs = (_sample(grid, mask, centred=False) for mask in (recovered, true))
+    plain = _distances(ours, theirs, signs[near], shifts[near]).min()
+    return values | {"chamfer_um_symmetric": float(centred), "chamfer_plain_um_symmetric": float(plain)}
+
+
+def _scores(found: int, recovered: int, true: int, total: int) -> dict[str, float]:
+    return {
+        "barrier_recall": _share(found, true),
+        "barrier_precision": _share(found, recovered),
+        "barrier_f1": _share(2 * found, true + recovered),
+        "open_recall": _share(total - true - recovered + found, total - true),
     }
 
 
@@ -199,27 +252,24 @@ def _faces_per_edge(grid: Grid, mask: BoolArray) -> IntArray:
     return np.bincount(grid.face_edges[np.asarray(mask, dtype=bool)].ravel(), minlength=len(grid.edges))
 
 
-def _row_numbers(faces: IntArray, vertex_count: int) -> IntArray:
-    """One number per face that orders faces as their rows do."""
-    if vertex_count**3 > np.iinfo(np.int64).max:
-        raise InputError(f"{vertex_count} vertices", "use a grid of at most two million points", key="grid")
-    return (faces[:, 0] * vertex_count + faces[:, 1]) * vertex_count + faces[:, 2]
-
-
-def _sample(grid: Grid, mask: BoolArray, centred: bool) -> tuple[FloatArray, FloatArray]:
-    """Points on faces, (n, 3) um, and the share of the area that each stands for, (n,)."""
+def _sample(grid: Grid, mask: BoolArray, centred: bool, subdivisions: int = _SUBDIVISIONS) -> Samples:
+    """`subdivisions` squared points on each face."""
     corners = grid.points[grid.faces[mask]]
-    points = np.einsum("pk,fki->fpi", _BARYCENTRIC, corners)
+    barycentric = _sub_triangle_centroids(subdivisions)
+    points = np.einsum("pk,fki->fpi", barycentric, corners).reshape(-1, 3)
     areas = grid.face_areas[mask]
-    weights = np.repeat(areas / (areas.sum() * len(_BARYCENTRIC)), len(_BARYCENTRIC))
-    points = points.reshape(-1, 3)
+    weights = np.repeat(areas / (areas.sum() * len(barycentric)), len(barycentric))
     return (points - weights @ points if centred else points), weights
 
 
-def _two_way_mean(a: FloatArray, weights_a: FloatArray, b: FloatArray, weights_b: FloatArray) -> float:
-    there = weights_a @ cKDTree(b).query(a)[0]
-    back = weights_b @ cKDTree(a).query(b)[0]
-    return float(0.5 * (there + back))
+def _distances(ours: Samples, theirs: Samples, signs: FloatArray, shifts: FloatArray) -> FloatArray:
+    """(M,) mean two-way distances of points from the images sign x + shift of others, um."""
+    (a, weights_a), (b, weights_b) = ours, theirs
+    trees = cKDTree(a), cKDTree(b)
+    # An isometry keeps distances: from us to their image as from our image under its inverse to them.
+    there = [weights_a @ trees[1].query(sign * (a - shift))[0] for sign, shift in zip(signs, shifts, strict=True)]
+    back = [weights_b @ trees[0].query(sign * b + shift)[0] for sign, shift in zip(signs, shifts, strict=True)]
+    return 0.5 * np.add(there, back)
 
 
 def _sub_triangle_centroids(n: int) -> FloatArray:
@@ -230,6 +280,3 @@ def _sub_triangle_centroids(n: int) -> FloatArray:
     down = np.column_stack([i, j])[turned] + 2 / 3
     first_two = np.concatenate([up, down]) / n
     return np.column_stack([first_two, 1.0 - first_two.sum(axis=1)])
-
-
-_BARYCENTRIC = _sub_triangle_centroids(_SUBDIVISIONS)

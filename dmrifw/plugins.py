@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 
 from dmrifw import hookspecs
 from dmrifw.errors import InputError, PluginError
+from dmrifw.gradients import GradientRule
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -43,6 +44,7 @@ _HOOKS = {
     "prior": "dmrifw_priors",
     "schedule": "dmrifw_schedules",
     "trainer": "dmrifw_trainers",
+    "gradient rule": "dmrifw_gradient_rules",
 }
 
 
@@ -51,7 +53,7 @@ class Offer:
     """One thing that a plugin offers.
 
     Attributes:
-        kind: "parametrization", "prior", "schedule" or "trainer".
+        kind: "parametrization", "prior", "schedule", "gradient rule" or "trainer".
         name: The name that a config uses.
         summary: First line of the factory's docstring.
     """
@@ -118,6 +120,11 @@ def trainers() -> Factories[Trainer]:
     return {name: factory for name, (_, factory) in _offered("trainer").items()}
 
 
+def gradient_rules() -> Factories[GradientRule]:
+    """Factories of gradient rules by name. Raises PluginError for a broken plugin or a name offered twice. Local."""
+    return {name: factory for name, (_, factory) in _offered("gradient rule").items()}
+
+
 def describe() -> list[Plugin]:
     """Every plugin in alphabetical order, with what it offers.
 
@@ -163,7 +170,7 @@ def find(factories: Mapping[str, Callable[..., T]], name: str, key: str) -> Call
     """The factory of a name that a user wrote.
 
     Args:
-        factories: What `parametrizations`, `priors`, `schedules` or `trainers` returned.
+        factories: What `parametrizations`, `priors`, `schedules`, `gradient_rules` or `trainers` returned.
         name: The name to look up.
         key: The config key that holds it, named in the error.
 
@@ -205,7 +212,7 @@ def build(factory: Callable[..., T], setting: Setting | TrainingSetting, table: 
         text = pydantic_core.to_json(dict(table), inf_nan_mode="constants")
         arguments = pydantic.TypeAdapter(table_type).validate_json(text)
     except pydantic.ValidationError as error:
-        raise _input_error(error.errors()[0], options, key) from error
+        raise _input_error(error.errors()[0], options, table, key) from error
     except pydantic_core.PydanticSerializationError as error:
         raise InputError(f"{error}", "use what a TOML file can hold: numbers, text, lists", key=key) from error
     try:
@@ -282,10 +289,15 @@ def _annotated_options(factory: Callable[..., Any]) -> dict[str, Any]:
     return options
 
 
-def _input_error(fault: Any, known: Mapping[str, Any], key: str) -> InputError:
-    place = ".".join([key, *map(str, fault["loc"])])
+def _input_error(fault: Any, known: Mapping[str, Any], table: Any, key: str) -> InputError:
+    location, last = [], fault["loc"][-1]
+    for part in fault["loc"]:  # pydantic's names of union branches, which are not in the table, are left out
+        if part == last or not isinstance(table, Mapping) or part in table:
+            location.append(str(part))
+            table = None if part == last else table[part]
+    place = ".".join([key, *location])
     if fault["type"] == "extra_forbidden":
-        return InputError("unknown key", _suggestion(str(fault["loc"][-1]), known, "known keys"), key=place)
+        return InputError("unknown key", _suggestion(location[-1], known, "known keys"), key=place)
     if fault["type"] == "missing":
         return InputError("the key is missing", "add it", key=place)
     return InputError(f"{fault['input']!r} does not fit", fault["msg"][0].lower() + fault["msg"][1:], key=place)

@@ -1,4 +1,4 @@
-"""What a schedule plugin implements: which measurements count at each iteration, and how large a step may be."""
+"""What a schedule plugin implements: which measurements count at each iteration, and how large a step may be; ramps."""
 
 from __future__ import annotations
 
@@ -18,6 +18,35 @@ class Stage:
 
     sequence_weights: tuple[float, ...]
     learning_rate: float = 1.0
+
+
+def ramp(iteration: int, first: int, last: int, blocks: int = 0) -> float:
+    """How far something has gone from its start to its end: (iteration - first) / (last - first), from 0 to 1.
+
+    Args:
+        iteration: Iteration from 0.
+        first: Iteration up to which it is 0.
+        last: Iteration from which on it is 1; at least `first`.
+        blocks: 0 for a straight line, otherwise the steps of a `staircase`.
+
+    Local.
+    """
+    if iteration >= last:
+        return 1.0
+    share = max(0.0, (iteration - first) / (last - first))
+    return staircase(share, blocks) if blocks else share
+
+
+def staircase(share: float, blocks: int) -> float:
+    """The height, from 0 to 1, at a share of the way up equally long steps, of which the first is at 0, the last at 1.
+
+    Args:
+        share: From 0 to 1.
+        blocks: How many steps, at least 2.
+
+    Local.
+    """
+    return min(int(share * blocks), blocks - 1) / (blocks - 1)
 
 
 @runtime_checkable

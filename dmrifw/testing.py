@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
+from dmrifw.gradients import GradientRule
 from dmrifw.mesh import bcc_grid
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
@@ -181,6 +182,46 @@ def check_trainer(make: Callable[[], Trainer]) -> None:
     _require_same(state, _state(resumed), "the state differs after load_state_dict(state_dict())")
     _require(resumed.train(1) == later, "a trainer that takes over a state goes on with other figures")
     _require_same(_state(first), _state(resumed), "a trainer that takes over a state learns other things")
+
+
+def check_gradient_rule(
+    obj: GradientRule,
+    gradients: Sequence[torch.Tensor] | None = None,
+    fields: Mapping[str, torch.Tensor] | None = None,
+    iterations: Iterable[int] = (0, 1, 50, 1000),
+) -> None:
+    """Check that an object is a gradient rule.
+
+    It gives finite float64 gradients of the shapes it was given, the same at every call, which point uphill as theirs
+    did, and leaves its arguments alone.
+
+    Args:
+        obj: The object.
+        gradients: Gradients to call it with; one number per face of `example_setting`'s grid by default.
+        fields: Fields to call it with; `example_fields` by default.
+        iterations: Iterations to call it at.
+
+    Raises:
+        AssertionError: A promise is broken.
+
+    Local.
+    """
+    fields = fields or example_fields()
+    given = list(gradients or _directions([fields["permeability"]]))
+    kept = [gradient.clone() for gradient in given], {name: value.clone() for name, value in fields.items()}
+    for iteration in iterations:
+        where = f"at iteration {iteration} the gradient"
+        changed = obj(given, fields, iteration)
+        _require([one.shape for one in changed] == [one.shape for one in given], f"{where} changed its shape")
+        _require(all(one.dtype == torch.float64 for one in changed), f"{where} is not float64")
+        _length(changed, where)
+        uphill = sum(torch.sum(one * other).item() for one, other in zip(changed, given, strict=True))
+        _require(uphill > 0, f"{where} no longer points uphill")
+        again = zip(changed, obj(given, fields, iteration), strict=True)
+        _require(all(torch.equal(one, other) for one, other in again), f"{where} differs between two calls")
+        same = all(torch.equal(one, other) for one, other in zip(given, kept[0], strict=True))
+        _require(same, f"{where} that was given was changed in place")
+        _require_same(fields, kept[1], f"at iteration {iteration} the fields were changed")
 
 
 def _state(obj: Parametrization | Trainer) -> dict[str, torch.Tensor]:

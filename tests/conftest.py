@@ -1,8 +1,28 @@
-"""Shared by all tests: one BLAS thread, since the problems are tiny and threads would only wait for each other."""
+"""Shared by all tests: the published grid and its sphere, and one BLAS thread.
+
+The problems are tiny, and threads would only wait for each other.
+"""
 
 import os
 
+import pytest
 from threadpoolctl import threadpool_limits
 
 threadpool_limits(1, user_api="blas")  # a pytest plugin may have loaded numpy before this file is read
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the programs that tests start
+
+
+@pytest.fixture(scope="session")
+def grid():
+    """The published ambient grid: 576 tetrahedra, 1296 faces."""
+    from dmrifw.mesh import bcc_grid
+
+    return bcc_grid()
+
+
+@pytest.fixture(scope="session")
+def sphere(grid):
+    """(1296,) True on the 48 faces around the published sphere of radius 10 um."""
+    from dmrifw.mesh import Sphere, shape_barrier
+
+    return shape_barrier(grid, Sphere(10.0))

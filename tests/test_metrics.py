@@ -8,21 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh import BentAxon, bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere
-from dmrifw.metrics import barrier_metrics, barrier_scores, chamfer_distance, edge_fractions, reflected_faces
+from dmrifw.mesh.symmetries import images, reflected_faces
+from dmrifw.metrics import barrier_metrics, barrier_scores, chamfer_distance, edge_fractions, signed_volume_error
 
 STEP = 80 / 12
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
-
-
-@pytest.fixture(scope="module")
-def sphere(grid):
-    return shape_barrier(grid, Sphere(10.0))
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +205,110 @@ def test_scores_agree_with_the_full_metrics(grid, sphere):
     full = barrier_metrics(grid, permeability(recovered), sphere)
     for key, value in barrier_scores(recovered, sphere).items():
         assert full[key] == value
+
+
+def test_a_translated_cell_is_as_good_in_a_lossy_surround(grid):
+    """The cells around a vertex, recovered around another one: no face is right, all are up to translation.
+
+    Where the exterior reflects the box is known, and a cell in another place is wrong.
+    """
+    truth = shape_barrier(grid, Sphere(STEP, (0.0, 0.0, 0.0)))
+    moved = shape_barrier(grid, Sphere(STEP, (STEP, -STEP, STEP)))
+    values = barrier_metrics(grid, permeability(moved), truth)
+    assert values["barrier_f1"] == values["barrier_f1_reflected"] == 0.0
+    for key in ("barrier_recall", "barrier_precision", "barrier_f1", "open_recall"):
+        assert values[f"{key}_symmetric"] == 1.0
+    assert values["chamfer_plain_um"] > 0.5 * STEP
+    assert values["chamfer_plain_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+    assert values["signed_volume_error"] == pytest.approx(0.0, abs=1e-12)
+    for options in ({"faces": ~grid.is_exterior}, {"translations": False}):
+        assert barrier_metrics(grid, permeability(moved), truth, **options)["barrier_f1_symmetric"] == 0.0
+
+
+def test_scores_up_to_symmetry_by_counting(grid):
+    """The translated cell with 6 of its 24 faces lost and 2 false ones: recall 18/24, precision 18/20, F1 36/44."""
+    truth = shape_barrier(grid, Sphere(STEP))
+    moved = shape_barrier(grid, Sphere(STEP, (-STEP, STEP, STEP)))
+    recovered = moved.copy()
+    recovered[np.flatnonzero(moved)[:6]] = False
+    recovered[np.flatnonzero(~moved & ~truth)[:2]] = True
+    values = barrier_metrics(grid, permeability(recovered), truth)
+    assert values["barrier_recall_symmetric"] == pytest.approx(18 / 24)
+    assert values["barrier_precision_symmetric"] == pytest.approx(18 / 20)
+    assert values["barrier_f1_symmetric"] == pytest.approx(36 / 44)
+    assert values["open_recall_symmetric"] == pytest.approx((1296 - 24 - 2) / (1296 - 24))
+
+
+def test_images_stay_within_the_grid(grid):
+    """The cells around a vertex: one image for each of the 27 corners and 8 body centres that lie inside the grid.
+
+    The cell is point-symmetric, so reflections add none. Around (STEP, 0, 0) there are as many.
+    """
+    for centre in ((0.0, 0.0, 0.0), (STEP, 0.0, 0.0)):
+        maps = images(grid, shape_barrier(grid, Sphere(STEP, centre)), translations=True)
+        assert len(maps.faces) == 35
+    assert len(images(grid, shape_barrier(grid, Sphere(STEP)), translations=False).faces) == 1
+    assert len(images(grid, np.zeros(len(grid.faces), dtype=bool), translations=True).faces) == 1
+
+
+def test_a_tetrahedron_goes_to_those_of_its_class(grid):
+    """In a BCC lattice tetrahedra have six orientations under translation, and reflection pairs them: 576/3 images.
+
+    Each map takes the middles of the faces to the middles of their images.
+    """
+    alone = grid.boundary_faces(np.arange(len(grid.cells)) == 7)
+    maps = images(grid, alone, translations=True)
+    assert len(maps.faces) == 192
+    assert (maps.signs > 0).sum() == 96
+    assert maps.faces[0].tolist() == np.flatnonzero(alone).tolist()
+    middles = grid.points[grid.faces].mean(axis=1)
+    moved = maps.signs[:, None, None] * middles[alone] + maps.shifts[:, None, :]
+    np.testing.assert_allclose(moved, middles[maps.faces], atol=1e-9)
+
+
+def test_a_reflected_and_translated_cell_is_found(grid):
+    """A bent axon is neither its reflection nor any translation of it; both together are one more image."""
+    truth = shape_barrier(grid, BentAxon(6.0, 20.0, 3))
+    maps = images(grid, truth, translations=True)
+    other = np.flatnonzero((maps.signs < 0) & (np.abs(maps.shifts).max(axis=1) > 1.0))[0]
+    values = barrier_metrics(grid, permeability(mask_of(grid, maps.faces[other])), truth)
+    assert values["barrier_f1"] < 1.0
+    assert values["barrier_f1_reflected"] < 1.0
+    assert values["barrier_f1_symmetric"] == 1.0
+    assert values["chamfer_plain_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+    assert values["chamfer_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_symmetric_value_is_never_worse_than_the_plain_one(grid):
+    """The truth is one of its own images."""
+    generator = np.random.default_rng(1)
+    truth = shape_barrier(grid, BentAxon(6.0, 30.0, 1))
+    values = barrier_metrics(grid, permeability(truth ^ (generator.random(len(truth)) < 0.02)), truth)
+    for key in ("barrier_recall", "barrier_precision", "barrier_f1", "open_recall"):
+        assert values[f"{key}_symmetric"] >= values[key]
+    assert values["chamfer_um_symmetric"] <= values["chamfer_um"]
+    assert values["chamfer_plain_um_symmetric"] <= values["chamfer_plain_um"]
+
+
+def test_signed_volume_by_counting_cells(grid):
+    """All tetrahedra have one volume: 24 of them for 48 is -1/2, 48 for 24 is +1, and a hole lets all out."""
+    large, small = shape_barrier(grid, Sphere(10.0)), shape_barrier(grid, Sphere(STEP))
+    assert signed_volume_error(grid, small, large) == pytest.approx(-0.5)
+    assert signed_volume_error(grid, large, small) == pytest.approx(1.0)
+    assert signed_volume_error(grid, large, large) == pytest.approx(0.0, abs=1e-12)
+    assert signed_volume_error(grid, small | large, large) == pytest.approx(0.0, abs=1e-12)
+    holed = large.copy()
+    holed[np.flatnonzero(large)[0]] = False
+    assert signed_volume_error(grid, holed, large) == -1.0
+    assert signed_volume_error(grid, large, holed) is None
+
+
+def test_the_outside_of_a_reflecting_box_is_the_largest_piece(grid):
+    """A tube of 112 cells through the box: closed by the reflecting sides, open where these are permeable."""
+    tube = shape_barrier(grid, Cylinder(10.0))
+    inside = ~grid.is_exterior
+    assert signed_volume_error(grid, tube & inside, tube, inside) == 0.0
+    assert signed_volume_error(grid, tube & inside, tube) == -1.0
 
 
 @pytest.mark.parametrize("argument", ["permeability", "truth", "faces"])

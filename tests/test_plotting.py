@@ -7,24 +7,12 @@ import numpy as np
 import pytest
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, shape_barrier
-from dmrifw.mesh.shapes import Sphere
 from dmrifw.plotting import recovery_figure
 
 HISTORY = [
     {"iteration": i, "loss": 10.0 * 0.8**i, "barrier_recall": i / 20, "barrier_precision": None if i < 3 else i / 25}
     for i in range(20)
 ]
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
-
-
-@pytest.fixture(scope="module")
-def sphere(grid):
-    return shape_barrier(grid, Sphere(10.0))
 
 
 def picture(path, grid, truth, recovered, history=HISTORY, **options):

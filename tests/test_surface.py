@@ -6,19 +6,7 @@ import pytest
 import pyvista
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, shape_barrier
-from dmrifw.mesh.shapes import Sphere
 from dmrifw.surface import barrier_faces, barrier_probability, replacing, write_fields, write_interface
-
-
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
-
-
-@pytest.fixture(scope="module")
-def sphere(grid):
-    return shape_barrier(grid, Sphere(10.0))
 
 
 @pytest.fixture(scope="module")

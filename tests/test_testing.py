@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from dmrifw.schedules import Stage
-from dmrifw.testing import check_parametrization, check_prior, check_schedule, example_fields, example_setting
+from dmrifw.testing import (
+    check_gradient_rule,
+    check_parametrization,
+    check_prior,
+    check_schedule,
+    example_fields,
+    example_setting,
+)
 
 Fields = Mapping[str, torch.Tensor]
 SETTING = example_setting()
@@ -180,3 +187,27 @@ def test_a_schedule_must_not_count_its_calls() -> None:
 
     with pytest.raises(AssertionError, match="answers differently"):
         check_schedule(counting, SETTING)
+
+
+def test_a_good_gradient_rule_passes() -> None:
+    check_gradient_rule(lambda gradients, fields, iteration: [2.0 * one for one in gradients])
+
+
+def in_place(gradients: Sequence[torch.Tensor], fields: Fields, iteration: int) -> Sequence[torch.Tensor]:
+    return [one.mul_(2.0) for one in gradients]
+
+
+@pytest.mark.parametrize(
+    ("bad", "promise"),
+    [
+        (lambda gradients, fields, iteration: [one[:-1] for one in gradients], "shape"),
+        (lambda gradients, fields, iteration: [one.float() for one in gradients], "float64"),
+        (lambda gradients, fields, iteration: [one / 0.0 for one in gradients], "not finite"),
+        (lambda gradients, fields, iteration: [-one for one in gradients], "uphill"),
+        (lambda gradients, fields, iteration: [one * torch.rand(()) for one in gradients], "two calls"),
+        (in_place, "in place"),
+    ],
+)
+def test_a_broken_gradient_rule_is_told_what_it_breaks(bad: Any, promise: str) -> None:
+    with pytest.raises(AssertionError, match=promise):
+        check_gradient_rule(bad)

@@ -7,8 +7,19 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from dmrifw.cli.fields import Length, OneOrMore, Point, Section, Vector
-from dmrifw.mesh import Cylinder, Grid, Shape, Sphere, Torus, shape_barrier
+from dmrifw.cli.fields import Length, Lengths, OneOrMore, Point, Section, Vector
+from dmrifw.errors import InputError
+from dmrifw.mesh import (
+    BentAxon,
+    Cylinder,
+    Grid,
+    NestedSpheres,
+    ParallelCylinders,
+    Shape,
+    Sphere,
+    Torus,
+    shape_barrier,
+)
 from dmrifw.typing import BoolArray
 
 
@@ -52,7 +63,52 @@ class TorusBarrier(Section):
         return Torus(self.major, self.minor, self.axis, self.centre)
 
 
-Barrier = Annotated[SphereBarrier | CylinderBarrier | TorusBarrier, Field(discriminator="shape")]
+class NestedSpheresBarrier(Section):
+    """The walls of concentric balls."""
+
+    shape: Literal["nested-spheres"]
+    radii: Lengths
+    centre: Point = (0.0, 0.0, 0.0)
+
+    def build(self) -> Shape:
+        """The solids. Local."""
+        return NestedSpheres(tuple(self.radii), self.centre)
+
+
+class ParallelCylindersBarrier(Section):
+    """The walls of two or four parallel cylinders, and those between them where they touch."""
+
+    shape: Literal["parallel-cylinders"]
+    radius: Length
+    count: Literal[2, 4] = 2
+    distance: Length | None = None
+    axis: Vector = (0.0, 0.0, 1.0)
+    across: Vector | None = None
+    length: Length | None = None
+    centre: Point = (0.0, 0.0, 0.0)
+
+    def build(self) -> Shape:
+        """The solids. Local."""
+        return ParallelCylinders(**self.model_dump(exclude={"shape"}))
+
+
+class BentAxonBarrier(Section):
+    """The wall of a tube around a random walk."""
+
+    shape: Literal["bent-axon"]
+    radius: Length
+    length: Length
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def build(self) -> Shape:
+        """The solid. Local."""
+        return BentAxon(self.radius, self.length, self.seed)
+
+
+Barrier = Annotated[
+    SphereBarrier | CylinderBarrier | TorusBarrier | NestedSpheresBarrier | ParallelCylindersBarrier | BentAxonBarrier,
+    Field(discriminator="shape"),
+]
 Barriers = Annotated[list[Barrier], OneOrMore]
 
 
@@ -63,10 +119,17 @@ def walls_of(grid: Grid, barriers: list[Barrier]) -> BoolArray | None:
         The walls; None where there are no shapes.
 
     Raises:
-        InputError: A shape holds no cell of the grid.
+        InputError: A shape holds no cell of the grid, or its keys do not fit together.
 
     Local.
     """
     if not barriers:
         return None
-    return np.logical_or.reduce([shape_barrier(grid, barrier.build()) for barrier in barriers])
+    walls = np.zeros(len(grid.faces), dtype=bool)
+    for index, barrier in enumerate(barriers):
+        try:
+            walls |= shape_barrier(grid, barrier.build())
+        except InputError as error:
+            place = f"barrier[{index}]" if len(barriers) > 1 else "barrier"
+            raise InputError(error.fault, error.mend, key=".".join(filter(None, (place, error.key)))) from error
+    return walls

@@ -122,7 +122,6 @@ class Adam(Section):
     """`[inversion.adam]`: the optimizer's steps."""
 
     learning_rate: Positive = 0.6
-    clip: Positive = 1.0
 
 
 class Inversion(Section):
@@ -133,6 +132,7 @@ class Inversion(Section):
     parametrization: str = "face-permeability"
     priors: list[str] = Field(default=["continuity", "soft-manifold"])
     schedule: str = "staged"
+    gradient_rules: list[str] = Field(default=["clip"])
     optimizer: Literal["adam"] = "adam"
     adam: Adam = Adam()
     iterations: Annotated[int, Field(ge=1)] = 300

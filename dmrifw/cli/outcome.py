@@ -129,6 +129,8 @@ class Outcome:
             "signal_relative_error",
             "barrier_recall",
             "barrier_precision",
+            "barrier_f1",
+            "barrier_f1_symmetric",
             "chamfer_um",
             "bad_edge_fraction",
         ):

@@ -14,6 +14,7 @@ from dmrifw.cli.config import Inversion
 from dmrifw.errors import InputError
 
 if TYPE_CHECKING:
+    from dmrifw.gradients import GradientRule
     from dmrifw.parametrizations import Parametrization, Setting
     from dmrifw.priors import Prior
     from dmrifw.schedules import Schedule
@@ -30,12 +31,14 @@ class Search:
         parametrization: What is unknown.
         priors: What is believed, by name.
         schedule: In which order measurements are used.
+        gradient_rules: What happens to the gradient, by name, in the order of the config.
     """
 
     settings: Inversion
     parametrization: Parametrization
     priors: dict[str, Prior]
     schedule: Schedule
+    gradient_rules: dict[str, GradientRule]
 
 
 def build_search(case: Case) -> Search:
@@ -61,11 +64,11 @@ def build_search(case: Case) -> Search:
         parametrization = _build(
             plugins.parametrizations(), settings.parametrization, "parametrization", settings, setting
         )
-        keys = {name: f"priors[{index}]" for index, name in enumerate(settings.priors)}
-        priors = {name: _build(plugins.priors(), name, key, settings, setting) for name, key in keys.items()}
+        priors = _build_each(plugins.priors(), "priors", settings, setting)
         schedule = _build(plugins.schedules(), settings.schedule, "schedule", settings, setting)
+        gradient_rules = _build_each(plugins.gradient_rules(), "gradient_rules", settings, setting)
     _refuse_idle_tables(settings, file)
-    return Search(settings, parametrization, priors, schedule)
+    return Search(settings, parametrization, priors, schedule, gradient_rules)
 
 
 def required_inversion(case: Case) -> Inversion:
@@ -77,6 +80,17 @@ def required_inversion(case: Case) -> Inversion:
     return case.config.inversion
 
 
+def _build_each(
+    factories: Mapping[str, Callable[..., T]], key: str, settings: Inversion, setting: Setting
+) -> dict[str, T]:
+    """What the list of names under a key makes, in its order."""
+    names: list[str] = getattr(settings, key)
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(f"{name!r} is named twice", "name it once", key=f"inversion.{key}[{index}]")
+    return {name: _build(factories, name, f"{key}[{index}]", settings, setting) for index, name in enumerate(names)}
+
+
 def _build(factories: Mapping[str, Callable[..., T]], name: str, key: str, settings: Inversion, setting: Setting) -> T:
     from dmrifw import plugins
 
@@ -85,15 +99,12 @@ def _build(factories: Mapping[str, Callable[..., T]], name: str, key: str, setti
 
 
 def _refuse_idle_tables(settings: Inversion, file: Path) -> None:
-    used = {settings.parametrization, settings.schedule, *settings.priors}
-    for index, name in enumerate(settings.priors):
-        if name in settings.priors[:index]:
-            raise InputError(f"{name!r} is named twice", "name it once", key=f"inversion.priors[{index}]", file=file)
+    used = {settings.parametrization, settings.schedule, *settings.priors, *settings.gradient_rules}
     for name in settings.tables:
         if name not in used:
             raise InputError(
                 "the table belongs to no plugin in use",
-                f"name that plugin in parametrization, priors or schedule; in use are {', '.join(sorted(used))}",
+                f"name that plugin in another key of [inversion]; in use are {', '.join(sorted(used))}",
                 key=f"inversion.{name}",
                 file=file,
             )

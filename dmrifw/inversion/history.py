@@ -13,7 +13,7 @@ class History:
     """One row per finished iteration: numbers by column name.
 
     Every row has: iteration, loss, data_loss, `prior_NAME` for each prior, learning_rate, gradient_norm (before
-    clipping), seconds, and what a diagnostics function adds.
+    the gradient rules), seconds, and what a diagnostics function adds.
 
     Attributes:
         rows: The rows in order. The numbers of a row are those before its step was taken.

@@ -18,6 +18,7 @@ import torch
 from mpi4py import MPI
 
 from dmrifw.errors import ConvergenceError, DmrifwError, InputError
+from dmrifw.gradients import GradientRule
 from dmrifw.inversion.checkpoint import Checkpoint, pack
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
@@ -51,21 +52,18 @@ class AdamSettings:
 
     Attributes:
         learning_rate: Step size, above 0; the schedule scales it.
-        clip: The gradient is scaled down to this norm where it is larger; infinity to leave it alone.
 
     Raises:
-        InputError: A value is not above 0.
+        InputError: The learning rate is not above 0.
 
-    Source: Kingma and Ba, arXiv 1412.6980; the defaults are those of Spinverse, arXiv 2603.04638.
+    Source: Kingma and Ba, arXiv 1412.6980; the default is that of Spinverse, arXiv 2603.04638.
     """
 
     learning_rate: float = 0.6
-    clip: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{getattr(self, name)} is not above 0", "give a positive number", key=name)
+        if not self.learning_rate > 0:
+            raise InputError(f"{self.learning_rate} is not above 0", "give a positive number", key="learning_rate")
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,7 @@ def invert(
     optimizer: AdamSettings,
     iterations: int,
     *,
+    gradient_rules: Sequence[GradientRule] = (),
     observers: Sequence[Observer] = (),
     diagnostics: Diagnostics | None = None,
     checkpoint: Checkpoint | None = None,
@@ -125,6 +124,7 @@ def invert(
         schedule: The terms of each iteration.
         optimizer: Settings of Adam.
         iterations: Iterations in all, those before a resume included; at least 1.
+        gradient_rules: What happens to the gradient before a step, one rule after the other.
         observers: Called on rank 0 after each iteration.
         diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
         checkpoint: Written from time to time, at the end, and on interruption.
@@ -142,7 +142,7 @@ def invert(
     """
     if iterations < 1:
         raise InputError(f"{iterations} iterations", "give at least 1", key="inversion.iterations")
-    run = _Run(problem, parametrization, priors, schedule, optimizer, diagnostics, checkpoint)
+    run = _Run(problem, parametrization, priors, schedule, optimizer, gradient_rules, diagnostics, checkpoint)
     if resume:
         run.resume()
     with _noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
@@ -167,6 +167,7 @@ class _Run:
     priors: Mapping[str, Prior]
     schedule: Schedule
     settings: AdamSettings
+    gradient_rules: Sequence[GradientRule]
     diagnostics: Diagnostics | None
     checkpoint: Checkpoint | None
     history: History = field(default_factory=History)
@@ -203,16 +204,27 @@ class _Run:
         terms |= {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        fields = _detached(fields)
+        norm = self._apply_rules(fields, iteration)
         row = {"iteration": iteration, "loss": loss.item()} | {name: term.item() for name, term in terms.items()}
         row |= {"learning_rate": self.adam.param_groups[0]["lr"], "gradient_norm": norm.item()}
         stop = self._agree(row, bool(signals))
         self.adam.step()
-        fields = _detached(fields)
         extra = {name: float(value) for name, value in self.diagnostics(fields).items()} if self.diagnostics else {}
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
         return row, fields, stop
+
+    def _apply_rules(self, fields: Fields, iteration: int) -> torch.Tensor:
+        """Let the rules change the gradients; the norm before they did."""
+        used = [(one, one.grad) for one in self.parameters if one.grad is not None]
+        gradients: Sequence[torch.Tensor] = [gradient for _, gradient in used]
+        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        for rule in self.gradient_rules:
+            gradients = rule(gradients, fields, iteration)
+        for (parameter, _), gradient in zip(used, gradients, strict=True):
+            parameter.grad = gradient
+        return norm
 
     def _agree(self, row: Mapping[str, float], stop: bool) -> bool:
         """Whether any rank was asked to stop, once all ranks agree that the numbers are finite."""

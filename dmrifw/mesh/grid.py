@@ -112,17 +112,17 @@ class Grid:
         return compat.create_tetrahedral_mesh(self.comm, self.cells, self.points)
 
     def boundary_faces(self, inside: ArrayLike) -> BoolArray:
-        """Faces that bound a set of cells: one side in the set and the other side not, or outside the grid.
+        """Faces that bound a set of cells, or several: one side in a set and the other side not, or outside the grid.
 
         Args:
-            inside: (E,) True for the cells of the set.
+            inside: (E,) True for the cells of the set; or the number of each cell's set, 0 for none.
 
         Returns:
-            (F,) True on the boundary of the set.
+            (F,) True on the boundary of the set or sets, faces between two of them included.
 
         Local.
         """
-        member = np.append(np.asarray(inside, dtype=bool), False)  # index -1, "no cell", reads the appended False
+        member = np.append(np.asarray(inside, dtype=np.int64), 0)  # index -1, "no cell", reads the appended 0
         return member[self.face_cells[:, 0]] != member[self.face_cells[:, 1]]
 
 

@@ -11,6 +11,12 @@ from dmrifw.operators import Operators
 from dmrifw.sequences import Waveform
 from dmrifw.typing import FloatArray, IntArray
 
+_NEAR = 0.01
+"""Root mean square change of inputs, relative, that counts as none."""
+
+_CLOSED = 1e-4
+"""Permeability below which a face is as good as closed, um/ms."""
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
@@ -70,7 +76,37 @@ class Experiment:
         first = (turn * count) % max(len(hardest), 1)
         return np.vstack([np.zeros((1, 3)), q[hardest[first : first + count]]])
 
+    def is_near(self, other: Experiment | None) -> bool:
+        """Whether inputs differ so little from those of another experiment that a basis good for it is good here.
+
+        Local.
+        """
+        if other is None:
+            return False
+        ours, theirs = self._inputs, other._inputs
+        return all(
+            ours[name].shape == theirs[name].shape and _distance(ours[name], theirs[name]) <= _NEAR for name in ours
+        )
+
+    @cached_property
+    def _inputs(self) -> dict[str, FloatArray]:
+        grid, tissue = self.operators.space.grid, vars(self.operators.tissue)
+        size = np.cbrt(grid.cell_volumes.mean())
+        return {
+            **tissue,
+            "points": (tissue["points"] - grid.points) / size + 1.0,
+            "permeability": np.log(np.maximum(self.permeability[self.operators.open_faces], _CLOSED)),
+            "q": self.q,
+        }
+
     @cached_property
     def distinct_count(self) -> int:
         """Number of distinct measurements."""
         return sum(len(self.distinct(int(sequence))[0]) for sequence in self.sequences)
+
+
+def _distance(one: FloatArray, other: FloatArray) -> float:
+    """Root mean square difference, over the root mean square where that is above 1."""
+    if one is other:
+        return 0.0
+    return float(np.sqrt(np.mean((one - other) ** 2)) / max(1.0, np.sqrt(np.mean(other**2))))

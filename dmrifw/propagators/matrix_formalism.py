@@ -6,11 +6,11 @@ import numpy as np
 
 from dmrifw.propagators.experiment import Experiment
 from dmrifw.propagators.full_order import FullSystem
-from dmrifw.propagators.held_steps import PROBES, attenuation, coarse, first_steps, probe
+from dmrifw.propagators.held_steps import PROBES, coarse, first_steps, probe
 from dmrifw.propagators.modes import Modes, ModeSource
 from dmrifw.propagators.propagator import Propagator
 from dmrifw.propagators.reduced import ReducedSystem
-from dmrifw.propagators.steps import Drive, intervals
+from dmrifw.propagators.steps import intervals
 from dmrifw.propagators.system import System
 from dmrifw.typing import FloatArray
 
@@ -19,6 +19,9 @@ _FIRST_MODES = 128
 
 _MODE_SHARE = 0.5
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
+
+_STATE_SHARE = 0.25
+"""Error of states at the echo, relative to the start, over that of gradients: measured, two to four times less."""
 
 _SNAPSHOTS = (0, 2, 3)
 """Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
@@ -47,67 +50,65 @@ class MatrixFormalism(Propagator):
     """Signals and their exact derivative in a basis of modes that is held fixed in the derivative.
 
     The basis starts with the lowest modes of the diffusion operator. Its error is measured: the hardest measurements
-    are also integrated at full order. Where they differ, what their trajectories leave outside the basis is added to
-    it, and the next measurements are compared, until some agree.
+    are also integrated at full order. Where signals or states differ, what the trajectories leave outside the basis is
+    added to it, and the next measurements are compared, until some agree.
 
-    A basis is held for later calls: in its span the operators of any tissue are diagonalized anew. When signals have
-    moved far, other measurements are compared with full order, and the basis is enriched or made anew.
+    A basis is held for later calls: in its span the operators of any tissue are diagonalized anew. When inputs have
+    changed, measurements of one sequence in turn are compared with full order again; where they differ the basis is
+    enriched, or made anew when it has grown too large.
 
     Source: Callaghan, J. Magn. Reson. 129:74 (1997); Barzykin, Phys. Rev. B 58:14171 (1998).
     """
 
-    def __init__(self, tolerance: float) -> None:
-        super().__init__(tolerance)
+    def __init__(self, tolerance: float, gradient_tolerance: float | None = None) -> None:
+        super().__init__(tolerance, gradient_tolerance)
         self._held: Modes | None = None
-        self._made = 0
-        self._turn = 0
+        self._compared: Experiment | None = None
+        self._made, self._turn = 0, 0
 
     def forget(self) -> None:
         """See `Propagator`."""
         super().forget()
-        self._held = None
+        self._held, self._compared, self._turn = None, None, 0
 
     def _system(self, experiment: Experiment) -> System:
-        full = _full(experiment)
-        new = any(int(sequence) not in self._tested for sequence in experiment.sequences)
-        if self._held is not None and not new:
-            return ReducedSystem(experiment.operators, self._held.carried(experiment.operators, full.matrix))
-        return self._made_system(full, experiment) or full  # the basis has seen every measurement long before
-
-    def _confirmed(self, system: System, experiment: Experiment) -> System:
-        if not isinstance(system, ReducedSystem) or system.modes.complete:
+        full = FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))
+        if self._held is None or any(int(sequence) not in self._measured for sequence in experiment.sequences):
+            return self._enlarged(self._lowest(full), full, experiment) or full
+        system = ReducedSystem(experiment.operators, self._held.carried(experiment.operators, full.matrix))
+        if system.modes.complete or experiment.is_near(self._compared):
             return system
         self._turn += 1
-        full = _full(experiment)
-        if not self._poor(system, full, experiment, self._turn, _STALE * _MODE_SHARE):
+        turn, which = divmod(self._turn, len(experiment.sequences))
+        states = self._left_out(system, full, experiment, [int(experiment.sequences[which])], turn, _STALE)
+        if not states:
+            self._compared = experiment
             return system
-        return self._made_system(full, experiment, system) or full
+        if len(system.rates) > _GROWTH * self._made:
+            return self._enlarged(self._lowest(full), full, experiment) or full
+        modes = system.modes.enriched(np.hstack(states), experiment.operators, full.matrix, self._resolution)
+        return self._enlarged(modes, full, experiment, anew=False) or full
 
     def _rounds(self, experiment: Experiment) -> int:
-        """How often a basis may be enlarged until it is given up."""
+        """How often a basis may be enlarged until it is given up: by then it has seen every measurement long before."""
         return len(experiment.q)
 
-    def _made_system(
-        self, full: FullSystem, experiment: Experiment, stale: ReducedSystem | None = None
+    def _enlarged(
+        self, modes: Modes, full: FullSystem, experiment: Experiment, anew: bool = True
     ) -> ReducedSystem | None:
-        """The equation in a basis good for the tolerance, from a stale one or from the lowest modes.
-
-        None if it was not good after some rounds.
-        """
-        operators = experiment.operators
-        modes = self._lowest(full) if stale is None else stale.modes
-        if stale is None or len(modes.rates) > _GROWTH * self._made:
-            modes, self._made, self._turn = self._lowest(full), 0, 0
+        """The equation in a basis enlarged until it is good for the tolerance, and held; None if it never was."""
         rounds = self._rounds(experiment)
+        sequences = [int(sequence) for sequence in experiment.sequences]
         for turn in range(rounds + 1):
-            system = ReducedSystem(operators, modes)
-            poor = [] if modes.complete else self._poor(system, full, experiment, self._turn + turn, _MODE_SHARE)
-            if not poor:
-                self._held, self._made = modes, self._made or len(modes.rates)
+            system = ReducedSystem(experiment.operators, modes)
+            states = [] if modes.complete else self._left_out(system, full, experiment, sequences, turn, 1.0)
+            if not states:
+                self._held, self._compared = modes, experiment
+                self._made = len(modes.rates) if anew else self._made
                 return system
             if turn < rounds:
-                left_out = self._resolution * 0.3 ** self._laps(experiment, turn)
-                modes = modes.enriched(self._snapshots(full, poor, experiment), operators, full.matrix, left_out)
+                resolution = self._resolution * 0.3 ** self._laps(experiment, turn)
+                modes = modes.enriched(np.hstack(states), experiment.operators, full.matrix, resolution)
         self._held = None
         return None
 
@@ -127,61 +128,64 @@ class MatrixFormalism(Propagator):
         """How often every measurement has been tried before a round. Local."""
         return turn * PROBES // max(len(experiment.members(int(sequence))) for sequence in experiment.sequences)
 
-    def _poor(
-        self, system: ReducedSystem, full: FullSystem, experiment: Experiment, turn: int, share: float
-    ) -> list[Drive]:
-        """The measurements of a round on which the basis and full order differ by a share of the tolerance."""
-        poor = []
-        for sequence in map(int, experiment.sequences):
-            drive = probe(experiment, sequence, turn)
-            if drive.q.any():
-                steps = first_steps(drive, experiment, coarse(drive))  # both err alike: the rest is the basis
-                change = attenuation(system, drive, steps) - attenuation(full, drive, steps)
-                if experiment.operators.comm.bcast(float(np.abs(change).max())) > share * self.tolerance:
-                    poor.append(drive)
-        return poor
+    def _left_out(
+        self,
+        system: ReducedSystem,
+        full: FullSystem,
+        experiment: Experiment,
+        sequences: list[int],
+        turn: int,
+        slack: float,
+    ) -> list[FloatArray]:
+        """Compare some measurements of some sequences with full order, on the same coarse steps.
 
-    def _snapshots(self, full: FullSystem, drives: list[Drive], experiment: Experiment) -> FloatArray:
-        """(owned unknowns, n) states of some measurements on their way to the echo, at full order."""
-        states = []
-        for drive in drives:
-            steps = first_steps(drive, experiment, coarse(drive))
-            trajectory = full.evolve(drive, intervals(drive.waveform, drive.encoding, steps, whole=True), True)
-            states += [stages[stage] for stages in trajectory.stages for stage in _SNAPSHOTS]
-            states.append(trajectory.final)
-        return np.hstack(states)
+        Both err alike in time, so that what remains is the basis.
+
+        Returns:
+            (owned unknowns, n) states at full order, for each sequence whose error is more than `slack` times what is
+            allowed.
+
+        Collective.
+        """
+        comm, poor = experiment.operators.comm, []
+        for sequence in sequences:
+            drive = probe(experiment, sequence, turn)
+            if not drive.q.any():
+                continue
+            cuts = intervals(drive.waveform, drive.encoding, first_steps(drive, experiment, coarse(drive)), whole=True)
+            trajectory = full.evolve(drive, cuts, keep=True)
+            reduced = system.evolve(drive, cuts, keep=False).final
+            missing = trajectory.final - system.lift(reduced)
+            unit = comm.allreduce(float(full.total @ full.unit))
+            by_signal = np.abs(comm.allreduce(full.read(missing, False))).max() / unit
+            by_state = np.sqrt(np.abs(comm.allreduce(full.read(missing, True))).max() / unit)
+            share = max(by_signal / (_MODE_SHARE * self.tolerance), by_state / (_STATE_SHARE * self.gradient_tolerance))
+            if comm.bcast(share) > slack:
+                states = [stages[stage] for stages in trajectory.stages for stage in _SNAPSHOTS]
+                poor.append(np.hstack([*states, trajectory.final]))
+        return poor
 
 
 class Automatic(MatrixFormalism):
     """The cheaper of the two: modes for many measurements, full order for few, and for those that need all modes."""
 
-    def __init__(self, tolerance: float) -> None:
-        super().__init__(tolerance)
-        self._given_up = 0
+    def __init__(self, tolerance: float, gradient_tolerance: float | None = None) -> None:
+        super().__init__(tolerance, gradient_tolerance)
+        self._waiting = 0
 
     def forget(self) -> None:
         """See `Propagator`."""
         super().forget()
-        self._given_up = 0
+        self._waiting = 0
 
     def _system(self, experiment: Experiment) -> System:
         few = experiment.distinct_count <= _FEW and experiment.operators.mass.rows.size_global > _SMALL
-        if few or self._given_up > 0:
-            self._given_up -= 0 if few else 1
-            return _full(experiment)
-        return super()._system(experiment)
+        if not few and self._waiting == 0:
+            system = super()._system(experiment)
+            self._waiting = _RETRY * isinstance(system, FullSystem)
+            return system
+        self._waiting = max(self._waiting - 1, 0)
+        return FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))
 
     def _rounds(self, experiment: Experiment) -> int:
         return max(2, experiment.distinct_count // _PER_ROUND)
-
-    def _made_system(
-        self, full: FullSystem, experiment: Experiment, stale: ReducedSystem | None = None
-    ) -> ReducedSystem | None:
-        system = super()._made_system(full, experiment, stale)
-        if system is None:
-            self._given_up = _RETRY
-        return system
-
-
-def _full(experiment: Experiment) -> FullSystem:
-    return FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))

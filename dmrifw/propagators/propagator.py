@@ -26,7 +26,7 @@ _TAPE_BYTES = 1e9
 """Memory that a tape may take; where trajectories take more, the way back runs every block once more."""
 
 _FAR = 10.0
-"""How far signals may move, in tolerances, until held time steps and bases are tested again."""
+"""How far signals may move, in tolerances, until the error of held time steps is measured again."""
 
 Fields: TypeAlias = dict[str, FloatArray]
 """Arrays by the name of an input."""
@@ -92,25 +92,24 @@ class Propagator(ABC):
 
     Args:
         tolerance: Error in S/S0, by measured estimates.
+        gradient_tolerance: Relative error of gradients by what a basis leaves out, by measured estimates; 0.02 by
+            default at a tolerance of 1e-3, and as its square root.
     """
 
-    def __init__(self, tolerance: float) -> None:
+    def __init__(self, tolerance: float, gradient_tolerance: float | None = None) -> None:
         self.tolerance = tolerance
+        self.gradient_tolerance = gradient_tolerance or 0.02 * (tolerance / 1e-3) ** 0.5
         self.steps = HeldSteps(tolerance)
-        self._tested: dict[int, ComplexArray] = {}
+        self._measured: dict[int, ComplexArray] = {}
 
     @abstractmethod
     def _system(self, experiment: Experiment) -> System:
         """The equation to integrate, which may be held from an earlier call. Collective."""
 
-    def _confirmed(self, system: System, experiment: Experiment) -> System:
-        """The same, or a better one where signals have moved far since it was tested. Collective."""
-        return system
-
     def forget(self) -> None:
         """Drop all that is held from earlier calls, so that the next one does not depend on them. Local."""
         self.steps.forget()
-        self._tested.clear()
+        self._measured.clear()
 
     def signal(self, experiment: Experiment, keep: bool) -> tuple[ComplexArray, Record]:
         """Signals of an experiment.
@@ -127,16 +126,14 @@ class Propagator(ABC):
 
         Collective.
         """
-        held = all(int(sequence) in self._tested for sequence in experiment.sequences)
+        held = all(int(sequence) in self._measured for sequence in experiment.sequences)
         system = self._system(experiment)
         record = self._run(system, experiment, keep)
-        if held and self._moved(record) > _FAR * self.tolerance:
-            confirmed = self._confirmed(system, experiment)
-            if self.steps.renewed(confirmed, experiment) or confirmed is not system:
-                record = self._run(confirmed, experiment, keep)
-            held = False
-        if not held:
-            self._note(record)
+        if held and self._moved(record) <= _FAR * self.tolerance:
+            return record.signal[record.expand], record
+        if held and self.steps.renewed(system, experiment):
+            record = self._run(system, experiment, keep)
+        self._measured.update(_by_sequence(record))
         return record.signal[record.expand], record
 
     def pull_back(self, record: Record, cotangent: ComplexArray, wanted: tuple[str, ...] = ("permeability",)) -> Fields:
@@ -286,17 +283,13 @@ class Propagator(ABC):
         return max(comm.allgather(sum(_bytes(system, batch.cuts) * len(batch.damping) for batch in batches)))
 
     def _moved(self, record: Record) -> float:
-        """How far signals have moved since they were last tested, in S/S0; infinitely if others are there. Local."""
+        """How far signals have moved since steps were measured, in S/S0; infinitely if others are there. Local."""
         farthest = 0.0
         for sequence, signal in _by_sequence(record):
-            tested = self._tested[sequence]
-            same = tested.shape == signal.shape
-            farthest = max(farthest, float(np.abs(signal - tested).max()) if same else np.inf)
+            before = self._measured[sequence]
+            same = before.shape == signal.shape
+            farthest = max(farthest, float(np.abs(signal - before).max()) if same else np.inf)
         return farthest
-
-    def _note(self, record: Record) -> None:
-        """Remember the signals for which what is held has been tested. Local."""
-        self._tested.update(_by_sequence(record))
 
 
 def _no_samples(experiment: Experiment, name: str) -> FloatArray:

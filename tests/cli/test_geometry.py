@@ -12,7 +12,7 @@ from dmrifw.cli.case import Case, build_case, smallest_cell_height
 from dmrifw.cli.config import parse_text
 from dmrifw.cli.tissue import mean_diffusivity
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
+from dmrifw.mesh import BentAxon, NestedSpheres, ParallelCylinders, bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere, Torus
 
 PROTOCOL = '[protocol]\npreset = "spinverse"\n'
@@ -34,6 +34,13 @@ class TestGrid:
             ('{ shape = "cylinder", radius = 10 }', Cylinder(10)),
             ('{ shape = "cylinder", radius = 8, axis = [0, 1, -1], length = 22 }', Cylinder(8, (0, 1, -1), 22)),
             ('{ shape = "torus", major = 10, minor = 6 }', Torus(10, 6)),
+            ('{ shape = "nested-spheres", radii = [7, 10] }', NestedSpheres((7, 10))),
+            ('{ shape = "parallel-cylinders", radius = 8 }', ParallelCylinders(8)),
+            (
+                '{ shape = "parallel-cylinders", count = 4, radius = 7, distance = 10, across = [1, 0, 0] }',
+                ParallelCylinders(7, 4, 10, across=(1, 0, 0)),
+            ),
+            ('{ shape = "bent-axon", radius = 6, length = 30, seed = 3 }', BentAxon(6, 30, 3)),
         ],
     )
     def test_walls_bound_the_cells_of_the_shape(self, table: str, shape: object, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from dmrifw.cli.app import run
 
 FILES = ["checkpoint.h5", "config.toml", "fields.vtu", "history.csv", "interface.ply", "metrics.json", "recovery.png"]
 METRICS = """loss_initial loss_final iterations wall_seconds signal_relative_error barrier_recall barrier_precision
-chamfer_um open_edge_fraction branch_edge_fraction bad_edge_fraction""".split()
+chamfer_um open_edge_fraction branch_edge_fraction bad_edge_fraction barrier_f1 barrier_f1_symmetric
+chamfer_um_symmetric signed_volume_error""".split()
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,32 @@ def test_every_result_is_there(finished: Path) -> None:
     assert sorted(file.name for file in finished.iterdir()) == sorted([*FILES, "result.nc"])
     assert (finished / "recovery.png").read_bytes().startswith(b"\x89PNG")
     assert len(meshio.read(finished / "fields.vtu").points)
+
+
+def test_every_built_in_plugin_can_be_named_together(tmp_path: Path, inversion_text: str) -> None:
+    """All priors, a blend in cycles with a stepped learning rate, fill-in, then clipping, on an axon in a leaky box."""
+    search = """
+[inversion]
+priors = ["continuity", "edge-coherence", "soft-manifold", "hard-manifold", "binarization"]
+schedule = "cosine-blend"
+gradient_rules = ["fill-in", "clip"]
+iterations = 6
+edge-coherence = { commitment = true }
+binarization = { blocks = 3 }
+cosine-blend = { blend_after = 1, cycles = 2, strength = [0.5, 2], learning_rate = { kind = "step", every = 2 } }
+fill-in = { boost = 2, warm_up = 2 }
+clip = { limit = 1, final = 0.5, anneal_after = 1 }
+"""
+    start = inversion_text.index("[inversion]")
+    text = inversion_text[:start].replace('"reflecting"', '"permeable"') + search
+    text = text.replace('shape = "sphere", radius = 15', 'shape = "bent-axon", radius = 9, length = 12')
+    (tmp_path / "config.toml").write_text(text)
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    with open(tmp_path / "out" / "history.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert all(float(rows[-1][f"prior_{name}"]) >= 0 for name in ("edge-coherence", "hard-manifold", "binarization"))
+    rates = [float(row["learning_rate"]) / 0.6 for row in rows]
+    assert rates == pytest.approx([1.0, 1.0, 1.0, 0.5, 0.5, 0.25])  # a rise of one, then half every second iteration
 
 
 def test_metrics_hold_what_other_tools_read(finished: Path) -> None:

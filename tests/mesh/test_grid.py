@@ -12,11 +12,6 @@ CORNERS = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
 TETRAHEDRON = np.array([[0, 1, 2, 3]])
 
 
-@pytest.fixture(scope="module")
-def grid():
-    return bcc_grid()
-
-
 def face_coordinates(grid):
     """The faces as a set of point triples, whatever their numbers."""
     rounded = np.round(grid.points, 9) + 0.0

@@ -14,6 +14,7 @@ from dmrifw_interface_priors import (
     Continuity,
     EdgeCoherence,
     FacePrior,
+    FillIn,
     HardManifold,
     Neighbourhood,
     SoftManifold,
@@ -23,7 +24,9 @@ from dmrifw.errors import InputError
 from dmrifw.mesh import bcc_grid, shape_barrier
 from dmrifw.mesh.shapes import Sphere
 from dmrifw.parametrizations import Setting
-from dmrifw.testing import check_prior, example_fields, example_setting
+from dmrifw.plugins import build, gradient_rules, priors
+from dmrifw.testing import check_gradient_rule, check_prior, example_fields, example_setting
+from dmrifw.verify import finite_difference, taylor_test
 
 EXTERIORS = ["reflecting", "permeable"]
 PRIORS = [Binarization, Continuity, EdgeCoherence, HardManifold, SoftManifold]
@@ -134,10 +137,113 @@ def test_edge_coherence_and_binarization_follow_their_formulas() -> None:
     fields = example_fields(setting)
     _, p = decades(fields["permeability"])
     pairs = [pair for faces in faces_by_edge(setting).values() for pair in itertools.combinations(faces, 2)]
-    coherence = np.mean([((1 - abs(p[i] - p[j])) * (p[i] - p[j])) ** 2 for i, j in pairs])
+    coherence = [((1 - abs(p[i] - p[j])) * (p[i] - p[j])) ** 2 for i, j in pairs]
+    committed = [0.2 + 0.8 * max(abs(2 * p[i] - 1), abs(2 * p[j] - 1)) for i, j in pairs]
     decided = np.mean([one * (1 - one) for one in p])
-    assert EdgeCoherence(setting, weight=1.0)(fields, 0).item() == pytest.approx(coherence, rel=1e-12)
+    assert EdgeCoherence(setting, weight=1.0)(fields, 0).item() == pytest.approx(np.mean(coherence), rel=1e-12)
+    assert EdgeCoherence(setting, weight=1.0, commitment=True)(fields, 0).item() == pytest.approx(
+        np.mean(np.multiply(coherence, committed)), rel=1e-12
+    )
     assert Binarization(setting, weight=1.0, **FULL)(fields, 0).item() == pytest.approx(decided, rel=1e-12)
+
+
+@pytest.mark.parametrize("prior", [Binarization, HardManifold, SoftManifold])
+def test_gradients_leave_a_remainder_of_second_order(prior: Callable[..., FacePrior]) -> None:
+    """Taylor: f(x + h d) - f(x) - h df(x) d falls by 4 when h is halved; and central differences agree."""
+    setting = example_setting("permeable")
+    penalty = prior(setting, **FULL)
+    x = example_fields(setting)["permeability"].log10()
+
+    def of_logarithm(logarithm: torch.Tensor) -> torch.Tensor:
+        return penalty({"permeability": 10.0**logarithm}, 0)
+
+    # A small step, since the soft manifold bends over t / 2: 0.05 walls.
+    assert taylor_test(of_logarithm, x, step=1e-3).rates["R1"].min() > 1.9
+    gradient, differences = finite_difference(of_logarithm, x, range(5))
+    np.testing.assert_allclose(gradient, differences, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("prior", [Continuity, EdgeCoherence])
+def test_gated_gradients_are_those_of_the_frozen_gate(prior: Callable[..., FacePrior]) -> None:
+    """The gate is held constant, so the gradient is that of the formula with the gate of the point at hand.
+
+    It differs from the derivative of the value, which knows that the gate closes.
+    """
+    setting = example_setting("permeable")
+    x = example_fields(setting)["permeability"].log10()
+    penalty = prior(setting, weight=1.0)
+    i, j = penalty.neighbourhood.pairs.T
+
+    def probability(logarithm: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(-logarithm / 0.5)
+
+    gate = 1.0 - (probability(x)[i] - probability(x)[j]).abs()
+
+    def frozen(logarithm: torch.Tensor) -> torch.Tensor:
+        if prior is Continuity:
+            return (gate * (logarithm[i] - logarithm[j]).square() / 2).mean()
+        p = probability(logarithm)
+        return (gate * (p[i] - p[j])).square().mean()
+
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(penalty({"permeability": 10.0**leaf}, 0), leaf)
+    assert taylor_test(frozen, x, step=1e-2).rates["R1"].min() > 1.9
+    _, differences = finite_difference(frozen, x, range(len(x)))
+    np.testing.assert_allclose(gradient.numpy(), differences, rtol=1e-6, atol=1e-10)
+    _, moving = finite_difference(lambda one: penalty({"permeability": 10.0**one}, 0), x, range(len(x)))
+    assert np.abs(moving - differences).max() > 0.1 * np.abs(differences).max()
+
+
+def test_huber_is_a_straight_line_beyond_5_decades() -> None:
+    """Huber_5(d) = 5 (|d| - 5/2) at d = 8 decades: 27.5; both faces are open (p < 2e-8), so the gate is 1."""
+    setting = example_setting("permeable")
+    kappa = torch.full((len(setting.grid.faces),), 1e9, dtype=torch.float64)
+    kappa[0] = 1e17
+    with_first = (Neighbourhood.of(setting).pairs == 0).any(dim=1).double().mean().item()
+    found = Continuity(setting, weight=1.0)({"permeability": kappa}, 0).item()
+    assert found == pytest.approx(27.5 * with_first, rel=1e-7)
+
+
+def test_a_committed_neighbour_weighs_more_than_two_undecided_ones() -> None:
+    """With commitment 0 the factor is 0.2; with one face committed it is nearly 1."""
+    setting = example_setting("permeable")
+    kappa = torch.ones(len(setting.grid.faces), dtype=torch.float64)
+    kappa[::2] = 1.0 + 1e-6
+
+    def ratio(kappa: torch.Tensor) -> float:
+        fields = {"permeability": kappa}
+        return (EdgeCoherence(setting, commitment=True)(fields, 0) / EdgeCoherence(setting)(fields, 0)).item()
+
+    assert ratio(kappa) == pytest.approx(0.2, rel=1e-5)
+    assert ratio(torch.where(torch.arange(len(kappa)) % 2 == 0, 0.01, 1.0).double()) > 0.9
+
+
+def test_fill_in_scales_the_gradients_of_undecided_faces() -> None:
+    """1 + boost (1 - |2p - 1|): 1 + boost at 1 um/ms (p = 1/2), 1 where p is 0 or 1, and p = 1/(1 + e^-1) between."""
+    setting = example_setting()
+    rule = FillIn(setting, boost=3.0, warm_up=10)
+    kappa = torch.full((len(setting.grid.faces),), 1.0, dtype=torch.float64)
+    kappa[0], kappa[1], kappa[2] = 1e-9, 1e9, 10.0**-0.5
+    gradients = [torch.full_like(kappa, 2.0), torch.tensor(7.0, dtype=torch.float64)]
+    for iteration in (0, 9):
+        assert all(map(torch.equal, rule(gradients, {"permeability": kappa}, iteration), gradients))
+    by_face, other = rule(gradients, {"permeability": kappa}, 10)
+    between = 2 / (1 + math.exp(-1)) - 1
+    assert by_face[:4].tolist() == pytest.approx([2.0, 2.0, 2.0 * (1 + 3 * (1 - between)), 8.0])
+    assert other.item() == 7.0
+
+
+def test_fill_in_conforms_and_is_built_from_a_table() -> None:
+    table = {"boost": 2, "warm_up": 5}
+    check_gradient_rule(build(gradient_rules()["fill-in"], example_setting(), table, "inversion.fill-in"))
+    assert {"continuity", "edge-coherence", "binarization", "hard-manifold", "soft-manifold"} <= set(priors())
+
+
+def test_fill_in_needs_numbers_of_faces() -> None:
+    """A ball of unknown radius has no face of its own to speed up."""
+    radius = [torch.ones((), dtype=torch.float64)]
+    with pytest.raises(InputError, match=r"inversion\.gradient_rules: .*one number per face"):
+        FillIn(example_setting())(radius, example_fields(), 0)
 
 
 @pytest.mark.parametrize("prior", [SoftManifold, HardManifold])
@@ -186,6 +292,15 @@ def test_weights_ramp_linearly() -> None:
     assert [late.weight_at(at) for at in (0, 10, 20, 30)] == [0.0, 0.0, 2.0, 4.0]
     rising = Binarization(setting)
     assert [rising.weight_at(at) for at in (0, 50, 100)] == pytest.approx([0.05, 0.775, 1.5])
+
+
+def test_weights_can_rise_in_blocks() -> None:
+    """Four blocks of 25 iterations: 0, 1/3, 2/3 and all of the weight."""
+    prior = SoftManifold(example_setting(iterations=100), weight=3.0, blocks=4)
+    at = (0, 24, 25, 49, 50, 74, 75, 100)
+    assert [prior.weight_at(one) for one in at] == pytest.approx([0, 0, 1, 1, 2, 2, 3, 3])
+    with pytest.raises(InputError, match="blocks"):
+        SoftManifold(example_setting(), blocks=1)
 
 
 def test_a_ramp_that_runs_backwards_is_refused() -> None:

@@ -6,6 +6,8 @@ All of them read a face's permeability kappa through
 
 where p is the probability that the face is a barrier; 1e-3 um/us = 1 um/ms is undecided.
 
+A gradient rule reads p too: faces that have not committed themselves move faster.
+
 Source of every formula: Spinverse, arXiv 2603.04638 (geometric priors).
 """
 
@@ -13,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from dmrifw.gradients import GradientRule
 from dmrifw.hookspecs import hookimpl
 from dmrifw.priors import Prior
+from dmrifw_interface_priors.fill_in import FillIn
 from dmrifw_interface_priors.neighbourhood import Neighbourhood
 from dmrifw_interface_priors.penalties import (
     Binarization,
@@ -22,6 +26,7 @@ from dmrifw_interface_priors.penalties import (
     EdgeCoherence,
     FacePrior,
     HardManifold,
+    PairPrior,
     SoftManifold,
 )
 
@@ -30,8 +35,10 @@ __all__ = [
     "Continuity",
     "EdgeCoherence",
     "FacePrior",
+    "FillIn",
     "HardManifold",
     "Neighbourhood",
+    "PairPrior",
     "SoftManifold",
 ]
 
@@ -46,3 +53,9 @@ def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
         "hard-manifold": HardManifold,
         "soft-manifold": SoftManifold,
     }
+
+
+@hookimpl
+def dmrifw_gradient_rules() -> Mapping[str, Callable[..., GradientRule]]:
+    """The name that `[inversion] gradient_rules` uses."""
+    return {"fill-in": FillIn}

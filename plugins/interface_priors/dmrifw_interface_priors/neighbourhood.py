@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse
@@ -20,14 +21,14 @@ class Neighbourhood:
 
     Attributes:
         faces: (A,) rows of `Grid.faces` that carry permeability; the arrays below number faces along it.
-        pairs: (P, 2) every pair of these faces that shares an edge.
-        corner_face: (C,) the face of each meeting of a face with an edge.
-        corner_edge: (C,) the edge of each meeting, from 0 to N - 1.
+        face_edges: (A, 3) edges of these faces, as rows of `Grid.edges`.
+        corner_face: (C,) the face of each meeting of a face with an edge at which walls must close.
+        corner_edge: (C,) the edge of each such meeting, from 0 to N - 1.
         faces_at_edge: (N,) number of faces at each edge, at least 2.
     """
 
     faces: torch.Tensor
-    pairs: torch.Tensor
+    face_edges: torch.Tensor
     corner_face: torch.Tensor
     corner_edge: torch.Tensor
     faces_at_edge: torch.Tensor
@@ -40,11 +41,6 @@ class Neighbourhood:
         faces = np.flatnonzero(~grid.is_exterior | leaks)
         corner_face = np.repeat(np.arange(len(faces)), 3)
         corner_edge = grid.face_edges[faces].reshape(-1)
-        incidence = scipy.sparse.coo_array(
-            (np.ones(len(corner_face)), (corner_face, corner_edge)), shape=(len(faces), len(grid.edges))
-        ).tocsr()
-        pairs = scipy.sparse.triu(incidence @ incidence.T, k=1).tocoo()  # two faces share at most one edge
-
         count = np.bincount(corner_edge, minlength=len(grid.edges))
         closes = count >= 2
         if not leaks:
@@ -53,13 +49,21 @@ class Neighbourhood:
         number = np.cumsum(closes) - 1
         return cls(
             torch.from_numpy(faces),
-            torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int64)),
+            torch.from_numpy(grid.face_edges[faces]),
             torch.from_numpy(corner_face[kept]),
             torch.from_numpy(number[corner_edge[kept]]),
             torch.from_numpy(count[closes]),
         )
 
+    @cached_property
+    def pairs(self) -> torch.Tensor:
+        """(P, 2) every pair of these faces that shares an edge."""
+        face, edge = np.repeat(np.arange(len(self.faces)), 3), self.face_edges.numpy().reshape(-1)
+        incidence = scipy.sparse.coo_array((np.ones(len(face)), (face, edge))).tocsr()
+        pairs = scipy.sparse.triu(incidence @ incidence.T, k=1).tocoo()  # two faces share at most one edge
+        return torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int64))
+
     def sum_at_edges(self, values: torch.Tensor) -> torch.Tensor:
         """(N,) sums over the faces at each edge of values per face, (A,). Local."""
         zeros = values.new_zeros(len(self.faces_at_edge))
-        return zeros.index_add(0, self.corner_edge, values[self.corner_face])
+        return zeros.index_add(0, self.corner_edge, values.index_select(0, self.corner_face))
