@@ -157,7 +157,7 @@ def check_nonnegative(values: FloatArray, key: str, unit: str) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{key} {first} is {values.flat[first]:g} {unit}, {int(bad.sum())} such in all",
+            f"entry {first} is {values.flat[first]:g} {unit}, {int(bad.sum())} such in all",
             "give finite values >= 0",
             key=key,
         )
@@ -288,7 +288,7 @@ class InputReader:
         return given
 
     def _permeability(self, array: FloatArray) -> Given:
-        check_nonnegative(array, "permeability of face", "um/ms")
+        check_nonnegative(array, "permeability", "um/ms")
         return _linear("permeability", permeability_layout(self.grid, array.shape), array)
 
     def _diffusivity(self, array: FloatArray) -> Given:
@@ -314,7 +314,7 @@ class InputReader:
         return _linear("density", cell_layout(self.grid, array.shape, "density"), array)
 
     def _surface_relaxivity(self, array: FloatArray) -> Given:
-        check_nonnegative(array, "surface_relaxivity of face", "um/ms")
+        check_nonnegative(array, "surface_relaxivity", "um/ms")
         layout = relaxivity_layout(self.grid, self.walls, array.shape)
         return _linear("surface_relaxivity", layout, array)
 

@@ -73,19 +73,22 @@ def case(space: str, method: str, tolerance: float = 1e-3) -> Case:
         "walls": {"permeability": grid.interface_count, "diffusivity": 2, "T2": 2, "density": 2},
         "quadratic": {"permeability": faces, "diffusivity": compartments, "T2": cells, "density": ()},
     }[space]
+    moved = grid.points + 0.03 * random.standard_normal(grid.points.shape)
     x = {
         "permeability": random.uniform(0.05, 0.5, shapes["permeability"]),
         "diffusivity": random.uniform(1.0, 2.0, shapes["diffusivity"]),
         "T2": np.asarray(random.uniform(20.0, 40.0, shapes["T2"])),
         "density": np.asarray(random.uniform(0.6, 1.0, shapes["density"])),
         "surface_relaxivity": np.asarray(random.uniform(0.01, 0.03, () if space == "walls" else faces)),
-        "points": grid.points.copy() if space == "walls" else grid.points + 0.03 * random.standard_normal((grid.points.shape)),
+        "points": grid.points if space == "walls" else moved,
         "q": 1.1 * protocol.q,
         "samples": np.array(ASYMMETRIC.samples),
     }
     if space == "quadratic":
         x["diffusivity"] = np.array([1.0, 1.3])[:, None, None] * TENSOR
-    d = {name: SCALES[name] * random.standard_normal(np.shape(value)) for name, value in x.items()}
+    d = {name: SCALES[name] * np.asarray(random.standard_normal(np.shape(value))) for name, value in x.items()}
+    if space == "quadratic":
+        d["diffusivity"] = SCALES["diffusivity"] * random.uniform(0.5, 1.5, (2, 3, 3))  # not symmetric: its mean counts
     if space == "walls":
         d["points"] = matched(grid, d["points"])
     return Case(simulator, x, d)
