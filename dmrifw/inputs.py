@@ -132,6 +132,18 @@ def relaxivity_layout(grid: Grid, walls: BoolArray | None, shape: tuple[int, ...
     )
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no input.
+
+    Raises:
+        InputError: There is no such input.
+
+    Local.
+    """
+    if name not in INPUTS:
+        raise InputError(f"there is no input {name!r}", f"give some of {', '.join(INPUTS)}", key=name)
+
+
 def check_positive(values: FloatArray, key: str, unit: str, infinite: bool = False) -> None:
     """Refuse what is not above zero.
 
@@ -275,8 +287,7 @@ class InputReader:
         """
         given: dict[str, Given] = {}
         for name, value in values.items():
-            if name not in INPUTS:
-                raise InputError(f"there is no input {name!r}", f"give some of {', '.join(INPUTS)}", key=name)
+            check_name(name)
             if value is None:
                 continue
             if name == "samples":

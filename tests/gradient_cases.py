@@ -86,7 +86,7 @@ def case(space: str, method: str, tolerance: float = 1e-3) -> Case:
     }
     if space == "quadratic":
         x["diffusivity"] = np.array([1.0, 1.3])[:, None, None] * TENSOR
-    d = {name: SCALES[name] * np.asarray(random.standard_normal(np.shape(value))) for name, value in x.items()}
+    d = {name: np.asarray(SCALES[name] * random.standard_normal(np.shape(value))) for name, value in x.items()}
     if space == "quadratic":
         d["diffusivity"] = SCALES["diffusivity"] * random.uniform(0.5, 1.5, (2, 3, 3))  # not symmetric: its mean counts
     if space == "walls":
