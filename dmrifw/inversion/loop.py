@@ -22,6 +22,7 @@ from dmrifw.gradients import GradientRule
 from dmrifw.inversion.checkpoint import Checkpoint, pack
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
+from dmrifw.inversion.memory import Memory
 from dmrifw.inversion.observers import Observer
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.parametrizations import Parametrization
@@ -175,16 +176,18 @@ class _Run:
     def __post_init__(self) -> None:
         self.parameters = list(self.parametrization.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
+        self.memory = Memory(self.problem, self.parametrization, self.schedule)
 
     def resume(self) -> None:
         if self.checkpoint is None:
             raise InputError("no checkpoint was given to resume from", "name its file", key="checkpoint")
         arrays = on_root(self.problem.comm, self.checkpoint.read)
         self.history = self.checkpoint.restore(arrays, self.parametrization, self.adam)
+        self.memory.unpack(arrays, len(self.history))
 
     def save(self) -> None:
         if self.checkpoint is not None:
-            state = pack(self.parametrization, self.adam, self.history)
+            state = pack(self.parametrization, self.adam, self.history) | self.memory.pack()
             on_root(self.problem.comm, partial(self.checkpoint.write, state))
 
     def notify(self, observers: Iterable[Observer], row: Mapping[str, float], fields: Fields) -> bool:
@@ -199,6 +202,7 @@ class _Run:
         stage = self.schedule(iteration)
         self.adam.param_groups[0]["lr"] = self.settings.learning_rate * stage.learning_rate
         self.adam.zero_grad()
+        self.memory.before(iteration)
         fields = self.parametrization()
         terms = {"data_loss": self.problem.data_loss(fields, stage)}
         terms |= {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}

@@ -38,6 +38,9 @@ class ForwardModel(Protocol):
         Collective.
         """
 
+    def forget(self) -> None:
+        """Drop what is held from earlier calls, so that the next one does not depend on them. Local."""
+
 
 class InversionProblem:
     """A target signal and the loss that compares a simulation with it.
