@@ -37,6 +37,14 @@ class DistributedMatrix:
         """(owned rows, n) product with an (owned columns, n) block. Collective."""
         return self.local @ with_ghosts(self.columns, block)
 
+    def transposed(self, block: FloatArray) -> FloatArray:
+        """(owned columns, n) product of the transpose with an (owned rows, n) block. Collective."""
+        width = block.shape[1]
+        vector = la.vector(self.columns, bs=width, dtype=np.float64)
+        vector.array[:] = np.asarray(self.local.T @ block).reshape(-1)
+        vector.scatter_reverse(la.InsertMode.add)
+        return vector.array.reshape(-1, width)[: self.columns.size_local].copy()
+
     def to_petsc(self, comm: MPI.Comm) -> Any:
         """The same matrix as PETSc AIJ in the scalar type of the build, to be destroyed by the caller. Collective."""
         from petsc4py import PETSc

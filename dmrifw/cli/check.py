@@ -11,7 +11,7 @@ from dmrifw.cli.config import load
 from dmrifw.cli.parallel import together
 from dmrifw.cli.search import build_search
 from dmrifw.cli.simulate import geometry_line, summary
-from dmrifw.cli.target import read_target
+from dmrifw.cli.target import build_truth, read_target
 
 
 def check(config_file: Path, *, console: Console) -> None:
@@ -35,6 +35,7 @@ def _checked(config_file: Path) -> Case:
     else:
         build_search(case)
         read_target(case)
+        build_truth(case)
     return case
 
 

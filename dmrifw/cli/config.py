@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
+from dmrifw.cli.faults import first_fault
 from dmrifw.cli.fields import (
     BValues,
     Densities,
@@ -21,6 +22,7 @@ from dmrifw.cli.fields import (
     Relaxivities,
     Section,
     Time,
+    Voxel,
     nearest,
 )
 from dmrifw.cli.geometry import FileGeometry, Geometry
@@ -124,6 +126,49 @@ class Adam(Section):
     learning_rate: Positive = 0.6
 
 
+class Target(Section):
+    """`[inversion.target]`: the signals to explain, from a file, from an image, or simulated; and noise on them."""
+
+    path: str | None = None
+    image: str | None = None
+    voxel: Voxel | None = None
+    mask: str | None = None
+    geometry: Geometry | None = None
+    tissue: Tissue | None = None
+    tolerance: Annotated[Positive, Field(lt=1)] | None = None
+    unit: Literal["um^3", "arbitrary"] | None = None
+    snr: Positive | None = None
+    noise: Literal["gaussian", "rician"] = "gaussian"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Target:
+        sources = [key for key in ("path", "image", "geometry") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise InputError(f"{' and '.join(sources)} given", "give one of path, image or geometry", key=sources[1])
+        for source, keys in {"image": ("voxel", "mask"), "geometry": ("tissue", "tolerance")}.items():
+            for key in keys:
+                if getattr(self, key) is not None and source not in sources:
+                    raise InputError(f"it belongs to {source}, which is not given", f"give {source} too", key=key)
+        if self.image is not None and (self.voxel is None) == (self.mask is None):
+            raise InputError("an image needs either voxel or mask", "give one: [i, j, k], or a file", key="voxel")
+        for key in ("noise", "seed"):
+            if key in self.model_fields_set and self.snr is None:
+                raise InputError("there is no noise without snr", "give snr, or remove it", key=key)
+        if self.snr is not None and self.image is not None:
+            raise InputError("an image has noise of its own", "remove it", key="snr")
+        return self
+
+    @property
+    def arbitrary_unit(self) -> bool:
+        """Whether signals are known up to a factor only."""
+        return (self.unit or ("um^3" if self.image is None else "arbitrary")) == "arbitrary"
+
+
+def _file_or_table(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
 class Inversion(Section):
     """`[inversion]`: what is unknown, what is believed, and how to search. Further tables belong to the plugins."""
 
@@ -137,9 +182,26 @@ class Inversion(Section):
     adam: Adam = Adam()
     iterations: Annotated[int, Field(ge=1)] = 300
     seed: Annotated[int, Field(ge=0)] = 0
-    target: str | None = None
+    target: Annotated[Target, BeforeValidator(_file_or_table)] = Target()
     magnitude: bool = True
-    data_weight: Positive = 100.0
+    likelihood: Literal["squared", "gaussian", "rician"] = "squared"
+    sigma: Positive | None = None
+    data_weight: Positive | None = None
+
+    @model_validator(mode="after")
+    def _sound_noise(self) -> Inversion:
+        if self.likelihood == "rician" and not self.magnitude:
+            raise InputError(
+                "only magnitudes are Rician", 'choose "gaussian", or set magnitude = true', key="likelihood"
+            )
+        if self.sigma is not None and self.likelihood == "squared":
+            raise InputError("squared differences know no noise", "choose a likelihood, or remove it", key="sigma")
+        noiseless = self.target.path is None and self.target.image is None and self.target.snr is None
+        if self.likelihood != "squared" and self.sigma is None and noiseless:
+            raise InputError(
+                "the target is simulated without noise, so it tells none", "give sigma, or target.snr", key="sigma"
+            )
+        return self
 
     @classmethod
     def takes_extra(cls, value: Any) -> bool:
@@ -242,73 +304,4 @@ def checked(kind: type[T], table: dict[str, Any], path: Path) -> T:
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise _first_fault(error, table, path) from error
-
-
-def _first_fault(error: ValidationError, table: dict[str, Any], path: Path) -> InputError:
-    entry = error.errors(include_url=False)[0]
-    kind, context = entry["type"], entry.get("ctx", {})
-    location = _keys_only(entry["loc"], table, missing=kind == "missing")
-    if kind == "value_error" and isinstance(context.get("error"), InputError):
-        fault: InputError = context["error"]
-        return InputError(
-            fault.fault, fault.mend, key=_dotted([*location, *([fault.key] if fault.key else [])]), file=path
-        )
-    if kind == "missing":
-        table_name = _dotted(location[:-1])
-        mend = f"add it to [{table_name}]" if table_name else f"add a [{location[-1]}] table"
-        return InputError("the key is missing", mend, key=_dotted(location), file=path)
-    if kind.startswith("union_tag"):
-        location.append(context["discriminator"].strip("'"))
-        told = f"there is no {context['tag']!r}" if "tag" in context else "the key is missing"
-        mend = "choose one of " + context.get("expected_tags", "the kinds that the documentation lists")
-        return InputError(told, mend, key=_dotted(location), file=path)
-    return InputError(
-        f"got {_short(entry['input'])}", _mend(kind, entry["msg"], context), key=_dotted(location), file=path
-    )
-
-
-_MENDS = {
-    "int_type": "give a whole number",
-    "int_from_float": "give a whole number",
-    "float_type": "give a number",
-    "string_type": "give text in quotes",
-    "bool_type": "give true or false",
-    "list_type": "give a list",
-    "tuple_type": "give a list",
-    "model_type": "give a table",
-    "model_attributes_type": "give a table",
-    "dict_type": "give a table",
-}
-
-
-def _mend(kind: str, message: str, context: dict[str, Any]) -> str:
-    if kind == "literal_error":
-        return f"choose one of {context['expected']}"
-    return _MENDS.get(kind) or message.replace("Input should", "it should")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _keys_only(location: tuple[int | str, ...], table: Any, missing: bool) -> list[int | str]:
-    """The location as the user wrote it: pydantic's names of union branches, which are not in the file, left out."""
-    kept: list[int | str] = []
-    here = table
-    for position, part in enumerate(location):
-        listed = isinstance(here, list) and isinstance(part, int) and part < len(here)
-        if listed or (isinstance(here, dict) and part in here):
-            here = here[part]
-            kept.append(part)
-        elif missing and position == len(location) - 1:
-            kept.append(part)
-    return kept
-
-
-def _dotted(location: list[int | str]) -> str:
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text.removeprefix(".")
+        raise first_fault(error, table, path) from error

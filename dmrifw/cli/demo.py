@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from dmrifw.cli.config import parse_text
-from dmrifw.cli.folder import CONFIG_COPY, INTERFACE, PICTURE
+from dmrifw.cli.folder import CONFIG_COPY, INTERFACE, REPORT
 from dmrifw.cli.invert import run_inversion
 from dmrifw.cli.parallel import together
 
@@ -64,7 +64,7 @@ def demo(output: Path | None, *, force: bool, console: Console) -> None:
     )
     config = folder / CONFIG_COPY
     run_inversion(lambda: parse_text(CONFIG, config), None, folder, resume=False, force=force, console=console)
-    console.print(f"see it: xdg-open {folder / PICTURE}; in 3-D: paraview {folder / INTERFACE}", soft_wrap=True)
+    console.print(f"see it: xdg-open {folder / REPORT}; in 3-D: paraview {folder / INTERFACE}", soft_wrap=True)
 
 
 def _free_folder() -> Path:

@@ -143,6 +143,12 @@ def _check_vector(value: Any) -> tuple[float, ...]:
     return tuple(float(entry) for entry in value)
 
 
+def _check_voxel(value: Any) -> tuple[int, ...]:
+    if not _is_triple(value) or not all(type(entry) is int and entry >= 0 for entry in value):
+        raise InputError(f"got {value!r}", "give three whole numbers from 0 on, such as [10, 12, 3]")
+    return tuple(value)
+
+
 def _check_directions(value: Any) -> Any:
     """How many directions, or the directions themselves."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -177,6 +183,8 @@ Positive: TypeAlias = Annotated[float, BeforeValidator(_checker("dimensionless",
 
 Point: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_point)]
 Vector: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_vector)]
+
+Voxel: TypeAlias = Annotated[tuple[int, int, int], PlainValidator(_check_voxel)]
 
 PeriodicAxes: TypeAlias = Annotated[Axes, PlainValidator(_check_axes)]
 

@@ -20,17 +20,23 @@ from dmrifw.cli.parallel import is_first, together
 from dmrifw.cli.search import Search, build_search
 from dmrifw.cli.simulate import geometry_line, summary
 from dmrifw.cli.status import Stopped
-from dmrifw.cli.target import read_target
+from dmrifw.cli.stopwatch import Stopwatch
+from dmrifw.cli.target import build_truth, describe_target, read_target, simulate_truth, target_of
 from dmrifw.errors import InputError
+from dmrifw.report import mesh_hash
 from dmrifw.typing import ComplexArray
 
 if TYPE_CHECKING:
     import torch
 
+    from dmrifw.bridge import Simulator
     from dmrifw.inversion import Checkpoint, InversionProblem
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what a crash may cost."""
+
+RENEWAL_ITERATIONS = 10
+"""Iterations between two states that a checkpoint may hold: what an interruption, and a crash on top, may cost."""
 
 
 def invert(config_file: Path, output: Path, *, resume: bool, force: bool, console: Console) -> None:
@@ -58,16 +64,20 @@ def run_inversion(
 ) -> Outcome:
     """The same for a config from anywhere; returns what was found. Collective."""
     folder = RunFolder(output, config_file, INVERSION_FILES)
-    plan = together(lambda: _planned(read, folder, resume=resume, force=force))
+    watch = Stopwatch()
+    with watch.lap("config, meshes and plugins"):
+        plan = together(lambda: _planned(read, folder, resume=resume, force=force))
     plan.check_plugins()
     console.print(summary(plan.case))
     console.print(geometry_line(plan.case), soft_wrap=True)
-    problem = plan.problem()
+    console.print(describe_target(plan.case, plan.truth), soft_wrap=True)
+    with watch.lap("simulator and target"):
+        problem = plan.problem()
     if is_first() and not resume:
         folder.start(plan.case.config.text)
-    outcome = plan.solve(problem, resume, console)
+    outcome = plan.solve(problem, resume, console, watch)
     if is_first():
-        written = outcome.write(output)
+        written = outcome.write(output, watch)
         console.print(outcome.table())
         console.print(f"written to {output}/: {', '.join([*written, HISTORY, CHECKPOINT])}", soft_wrap=True)
     return outcome
@@ -80,6 +90,7 @@ class _Plan:
     case: Case
     search: Search
     target: ComplexArray | None
+    truth: Case | None
     folder: RunFolder
 
     @cached_property
@@ -91,6 +102,7 @@ class _Plan:
         content = case.config.model_dump(include={"tissue", "solver", "inversion"})
         content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
         content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
+        content["mesh"] = None if self.truth is None else mesh_hash(self.truth.grid)
         mark = fingerprint(case.grid, case.protocol, content)
         return Checkpoint(self.folder.path / CHECKPOINT, mark, CHECKPOINT_SECONDS)
 
@@ -104,19 +116,35 @@ class _Plan:
         """The simulator and the target, which is simulated where no file gives it. Collective."""
         import torch
 
-        from dmrifw.inversion import InversionProblem
+        from dmrifw.inversion import InversionProblem, add_noise
 
         if self.case.grid.comm.size > 1:
             torch.set_num_threads(1)  # ranks share the cores
-        simulator, target = self.case.simulator(), self.target
-        if target is None:
-            with torch.no_grad():
-                target = simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy()
-        settings = self.search.settings
-        with blame("inversion", self.case.config.path, other={"protocol": ""}):
-            return InversionProblem(simulator, target, settings.magnitude, settings.data_weight)
+        settings, wanted = self.search.settings, target_of(self.case)
+        simulator = self.case.simulator()
+        target = self.target if self.target is not None else self._simulated_target(simulator)
+        with blame("inversion", self.case.config.path, other={"protocol": "", "snr": "inversion.target"}):
+            if wanted.snr is not None:
+                target = add_noise(target, self.case.protocol, wanted.snr, wanted.seed, wanted.noise)
+            return InversionProblem(
+                simulator,
+                target,
+                settings.magnitude,
+                settings.data_weight,
+                likelihood=settings.likelihood,
+                sigma=settings.sigma,
+                arbitrary_unit=wanted.arbitrary_unit,
+            )
 
-    def solve(self, problem: InversionProblem, resume: bool, console: Console) -> Outcome:
+    def _simulated_target(self, simulator: Simulator) -> ComplexArray:
+        import torch
+
+        if self.truth is not None:
+            return simulate_truth(self.truth)
+        with torch.no_grad():
+            return np.asarray(simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy())
+
+    def solve(self, problem: InversionProblem, resume: bool, console: Console, watch: Stopwatch) -> Outcome:
         """Run the inversion. Collective.
 
         Raises:
@@ -126,7 +154,7 @@ class _Plan:
 
         search, adam = self.search, self.search.settings.adam
         try:
-            with blame("inversion", self.case.config.path):
+            with blame("inversion", self.case.config.path), watch.lap("inversion"):
                 result = invert(
                     problem,
                     search.parametrization,
@@ -139,12 +167,14 @@ class _Plan:
                     diagnostics=self._diagnostics(),
                     checkpoint=self.checkpoint,
                     resume=resume,
+                    renewal=RENEWAL_ITERATIONS,
                 )
         except Interrupted as stop:
             words = ["dmrifw", "invert", str(self.case.config.path), "-o", str(self.folder.path), "--resume"]
             again = shlex.join(words)
             raise Stopped(f"interrupted after {stop.iterations} iterations; continue with: {again}") from stop
-        return Outcome.of(self.case, problem, result)
+        with watch.lap("judging the result"):
+            return Outcome.of(self.case, self.truth, problem, result, search.options)
 
     def _diagnostics(self) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]] | None:
         """Recall and precision of the barriers, where they are known, for the progress bar and the history."""
@@ -174,7 +204,7 @@ def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, for
         unfinished = file.exists() and not (folder.path / METRICS).exists()
         folder.refuse_results(*(["continue with --resume, or overwrite with --force"] if unfinished else []))
     case = build_case(read())
-    plan = _Plan(case, build_search(case), read_target(case), folder)
+    plan = _Plan(case, build_search(case), read_target(case), build_truth(case), folder)
     if resume:
         plan.checkpoint.read()
     return plan

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class Search:
         priors: What is believed, by name.
         schedule: In which order measurements are used.
         gradient_rules: What happens to the gradient, by name, in the order of the config.
+        options: Every option of these plugins, by plugin name, defaults included.
     """
 
     settings: Inversion
@@ -39,6 +41,7 @@ class Search:
     priors: dict[str, Prior]
     schedule: Schedule
     gradient_rules: dict[str, GradientRule]
+    options: dict[str, dict[str, Any]]
 
 
 def build_search(case: Case) -> Search:
@@ -68,7 +71,14 @@ def build_search(case: Case) -> Search:
         schedule = _build(plugins.schedules(), settings.schedule, "schedule", settings, setting)
         gradient_rules = _build_each(plugins.gradient_rules(), "gradient_rules", settings, setting)
     _refuse_idle_tables(settings, file)
-    return Search(settings, parametrization, priors, schedule, gradient_rules)
+    factories = {
+        settings.parametrization: plugins.parametrizations()[settings.parametrization],
+        **{name: plugins.priors()[name] for name in settings.priors},
+        **{name: plugins.gradient_rules()[name] for name in settings.gradient_rules},
+        settings.schedule: plugins.schedules()[settings.schedule],
+    }
+    options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
+    return Search(settings, parametrization, priors, schedule, gradient_rules, options)
 
 
 def required_inversion(case: Case) -> Inversion:
@@ -96,6 +106,12 @@ def _build(factories: Mapping[str, Callable[..., T]], name: str, key: str, setti
 
     factory = plugins.find(factories, name, f"inversion.{key}")
     return plugins.build(factory, setting, settings.tables.get(name, {}), f"inversion.{name}")
+
+
+def _options(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The options that a factory takes, with their defaults."""
+    parameters = inspect.signature(factory).parameters
+    return {name: one.default for name, one in parameters.items() if one.default is not one.empty}
 
 
 def _refuse_idle_tables(settings: Inversion, file: Path) -> None:

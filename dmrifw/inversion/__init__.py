@@ -2,7 +2,9 @@
 
 from dmrifw.inversion.checkpoint import Checkpoint, fingerprint
 from dmrifw.inversion.history import History
+from dmrifw.inversion.likelihoods import Likelihood
 from dmrifw.inversion.loop import AdamSettings, Interrupted, Result, invert
+from dmrifw.inversion.noise import Noise, add_noise, estimate_sigma
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 
@@ -14,9 +16,13 @@ __all__ = [
     "HistoryWriter",
     "Interrupted",
     "InversionProblem",
+    "Likelihood",
+    "Noise",
     "Observer",
     "ProgressBar",
     "Result",
+    "add_noise",
+    "estimate_sigma",
     "fingerprint",
     "invert",
 ]

@@ -148,7 +148,7 @@ class Checkpoint:
 
 
 def pack(parametrization: Parametrization, optimizer: torch.optim.Optimizer, history: History) -> Arrays:
-    """Everything that an inversion needs to go on, as arrays by path. Local."""
+    """Everything that an inversion needs to go on, as arrays by path, which later steps leave alone. Local."""
     arrays = {f"parameters/{name}": _to_numpy(value) for name, value in parametrization.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         arrays |= {f"optimizer/{index}/{name}": _to_numpy(value) for name, value in moments.items()}
@@ -166,7 +166,7 @@ def unpack(arrays: Arrays, parametrization: Parametrization, optimizer: torch.op
         elif branch == "optimizer":
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = torch.from_numpy(array)
-        elif branch == "history":
+        else:
             columns[name] = array
     parametrization.load_state_dict(parameters)
     groups = optimizer.state_dict()["param_groups"]
@@ -175,7 +175,7 @@ def unpack(arrays: Arrays, parametrization: Parametrization, optimizer: torch.op
 
 
 def _to_numpy(value: torch.Tensor) -> np.ndarray:
-    return value.detach().numpy()
+    return value.detach().numpy().copy()
 
 
 def _collect(arrays: Arrays, name: str, node: h5py.HLObject) -> None:

@@ -13,7 +13,8 @@ class History:
     """One row per finished iteration: numbers by column name.
 
     Every row has: iteration, loss, data_loss, `prior_NAME` for each prior, learning_rate, gradient_norm (before
-    the gradient rules), seconds, and what a diagnostics function adds.
+    the gradient rules), signal_seconds and gradient_seconds (the data loss and the whole backward pass), seconds (all
+    of the iteration), and what a diagnostics function adds.
 
     Attributes:
         rows: The rows in order. The numbers of a row are those before its step was taken.

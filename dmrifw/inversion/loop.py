@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
+import numpy as np
 import torch
 from mpi4py import MPI
 
@@ -22,12 +20,15 @@ from dmrifw.gradients import GradientRule
 from dmrifw.inversion.checkpoint import Checkpoint, pack
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
-from dmrifw.inversion.memory import Memory
+from dmrifw.inversion.interruption import noted_signals
 from dmrifw.inversion.observers import Observer
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
+
+RENEWAL = 10
+"""Iterations between two renewals, by default."""
 
 Fields: TypeAlias = Mapping[str, torch.Tensor]
 Diagnostics: TypeAlias = Callable[[Fields], Mapping[str, float]]
@@ -37,7 +38,7 @@ class Interrupted(DmrifwError):
     """The inversion was asked to stop, by Ctrl-C or SIGTERM, and did so between two iterations.
 
     Attributes:
-        iterations: Iterations that are done.
+        iterations: Iterations that are done; up to a renewal's worth of the last ones will be done again.
         checkpoint: The file from which the inversion can go on, if there is one.
     """
 
@@ -113,10 +114,15 @@ def invert(
     diagnostics: Diagnostics | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    renewal: int = RENEWAL,
 ) -> Result:
     """Minimize the data loss and the priors over the parameters.
 
     Every rank does the same steps on the same numbers; only rank 0 observes and writes.
+
+    A forward model may keep things from one iteration to the next, such as a basis, which a checkpoint does not hold.
+    So it is made to forget them at every renewal, and checkpoints hold the state at the last renewal: from there a
+    resumed inversion and one that nobody interrupted go on alike.
 
     Args:
         problem: Simulator and target.
@@ -130,12 +136,14 @@ def invert(
         diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
         checkpoint: Written from time to time, at the end, and on interruption.
         resume: Start from the checkpoint.
+        renewal: Iterations between two renewals; at least 1. Another number makes another trajectory, as far as the
+            forward model's tolerance lets it.
 
     Returns:
         The fields found and the history.
 
     Raises:
-        InputError: `iterations` is below 1, or the checkpoint is missing, damaged or another inversion's.
+        InputError: `iterations` or `renewal` is below 1, or the checkpoint is missing, damaged or another inversion's.
         ConvergenceError: The loss or its gradient is not finite; the step is not taken.
         Interrupted: Ctrl-C or SIGTERM came in on some rank; the checkpoint has been written.
 
@@ -143,12 +151,17 @@ def invert(
     """
     if iterations < 1:
         raise InputError(f"{iterations} iterations", "give at least 1", key="inversion.iterations")
+    if renewal < 1:
+        raise InputError(f"a renewal after {renewal} iterations", "give at least 1", key="renewal")
     run = _Run(problem, parametrization, priors, schedule, optimizer, gradient_rules, diagnostics, checkpoint)
     if resume:
         run.resume()
-    with _noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
+    with noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
+        run.renew()
         while len(run.history) < iterations:
             row, fields, stop = run.iterate(signals)
+            if len(run.history) % renewal == 0 or len(run.history) == iterations:
+                run.renew()
             due = on_root(problem.comm, partial(run.notify, observers, row, fields))
             if due or stop:
                 run.save()
@@ -172,23 +185,27 @@ class _Run:
     diagnostics: Diagnostics | None
     checkpoint: Checkpoint | None
     history: History = field(default_factory=History)
+    renewed: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parameters = list(self.parametrization.parameters())
         self.adam = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
-        self.memory = Memory(self.problem, self.parametrization, self.schedule)
 
     def resume(self) -> None:
         if self.checkpoint is None:
             raise InputError("no checkpoint was given to resume from", "name its file", key="checkpoint")
         arrays = on_root(self.problem.comm, self.checkpoint.read)
         self.history = self.checkpoint.restore(arrays, self.parametrization, self.adam)
-        self.memory.unpack(arrays, len(self.history))
+
+    def renew(self) -> None:
+        """Make a point from which this inversion goes on as one that is resumed there."""
+        self.problem.forget()
+        self.renewed = pack(self.parametrization, self.adam, self.history)
 
     def save(self) -> None:
+        """Write the state of the last renewal."""
         if self.checkpoint is not None:
-            state = pack(self.parametrization, self.adam, self.history) | self.memory.pack()
-            on_root(self.problem.comm, partial(self.checkpoint.write, state))
+            on_root(self.problem.comm, partial(self.checkpoint.write, self.renewed))
 
     def notify(self, observers: Iterable[Observer], row: Mapping[str, float], fields: Fields) -> bool:
         """Tell the observers; whether the checkpoint is due. For rank 0."""
@@ -202,12 +219,15 @@ class _Run:
         stage = self.schedule(iteration)
         self.adam.param_groups[0]["lr"] = self.settings.learning_rate * stage.learning_rate
         self.adam.zero_grad()
-        self.memory.before(iteration)
         fields = self.parametrization()
+        simulated = time.perf_counter()
         terms = {"data_loss": self.problem.data_loss(fields, stage)}
+        signal_seconds = time.perf_counter() - simulated
         terms |= {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}
         loss = torch.stack(list(terms.values())).sum()
+        differentiated = time.perf_counter()
         loss.backward()
+        gradient_seconds = time.perf_counter() - differentiated
         fields = _detached(fields)
         norm = self._apply_rules(fields, iteration)
         row = {"iteration": iteration, "loss": loss.item()} | {name: term.item() for name, term in terms.items()}
@@ -215,6 +235,7 @@ class _Run:
         stop = self._agree(row, bool(signals))
         self.adam.step()
         extra = {name: float(value) for name, value in self.diagnostics(fields).items()} if self.diagnostics else {}
+        row |= {"signal_seconds": signal_seconds, "gradient_seconds": gradient_seconds}
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
         return row, fields, stop
@@ -240,31 +261,6 @@ class _Run:
                 "lower `learning_rate` in [inversion.adam], the weight of the priors, or both, and start again"
             )
         return worst == 1
-
-
-@contextmanager
-def _noted_signals() -> Iterator[list[int]]:
-    """A list to which the first SIGINT or SIGTERM is added, for the loop to read; a second one acts at once."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield noted
-        return
-    previous: dict[signal.Signals, Any] = {}
-
-    def restore() -> None:
-        for one, handler in previous.items():
-            signal.signal(one, signal.SIG_DFL if handler is None else handler)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
-        restore()
-
-    for one in (signal.SIGINT, signal.SIGTERM):
-        previous[one] = signal.signal(one, note)
-    try:
-        yield noted
-    finally:
-        restore()
 
 
 @contextmanager

@@ -9,17 +9,23 @@ import numpy as np
 import torch
 
 from dmrifw.errors import InputError
+from dmrifw.inversion.likelihoods import Likelihood, data_term, squared_difference
+from dmrifw.inversion.noise import estimate_sigma, unweighted_signal
 from dmrifw.mesh import Grid
 from dmrifw.schedules import Stage
 from dmrifw.sequences import Protocol as MeasurementProtocol
-from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
+from dmrifw.typing import ArrayLike, ComplexArray
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 
 class ForwardModel(Protocol):
-    """What an inversion asks of a simulator; `dmrifw.Simulator` satisfies it."""
+    """What an inversion asks of a simulator; `dmrifw.Simulator` satisfies it.
+
+    One that keeps anything from one call to the next which the signals depend on, however little, has a method
+    `forget()`, collective, that drops it.
+    """
 
     @property
     def grid(self) -> Grid:
@@ -38,48 +44,75 @@ class ForwardModel(Protocol):
         Collective.
         """
 
-    def forget(self) -> None:
-        """Drop what is held from earlier calls, so that the next one does not depend on them. Local."""
-
 
 class InversionProblem:
     """A target signal and the loss that compares a simulation with it.
 
-    Both signals are divided by S0, the target's mean magnitude at b = 0 of the same sequence.
+    Both signals are divided by S0: the target's mean magnitude at b = 0 of the same sequence or, where the target's
+    unit is arbitrary, each by its own.
 
     Args:
         simulator: The forward model.
-        target: (n,) complex, um^3, replicated: the measured signal, one per row of the simulator's protocol.
+        target: (n,) complex, um^3 or arbitrary, replicated: the measured signal, one per row of the simulator's
+            protocol.
         magnitude: Compare magnitudes, as scanners give them; otherwise real and imaginary parts.
-        weight: Factor on the data loss.
+        weight: Factor on the data loss; 100 for "squared" and 1 for a likelihood by default.
+        likelihood: How signals are compared; see `dmrifw.inversion.likelihoods`.
+        sigma: Standard deviation of the noise in each part, relative to S0; by default estimated from the target's
+            scatter at b = 0 where the likelihood needs it.
+        arbitrary_unit: Whether the target is known up to a factor only, as an image's voxel is.
+
+    Attributes:
+        target: (n,) complex, as it was given.
+        sigma: The noise that the likelihood reckons with; None for "squared".
 
     Raises:
-        InputError: The target has the wrong length, is not finite, or a sequence has no (or no positive) b = 0 signal.
+        InputError: The target has the wrong length, is not finite, or a sequence has no (or no positive) b = 0 signal;
+            or sigma is not positive, or cannot be estimated.
 
     Local.
     """
 
     def __init__(
-        self, simulator: ForwardModel, target: ArrayLike, magnitude: bool = True, weight: float = 100.0
+        self,
+        simulator: ForwardModel,
+        target: ArrayLike,
+        magnitude: bool = True,
+        weight: float | None = None,
+        *,
+        likelihood: Likelihood = "squared",
+        sigma: float | None = None,
+        arbitrary_unit: bool = False,
     ) -> None:
-        signal = _checked_target(target, len(simulator.protocol))
-        scale = _unweighted_signal(signal, simulator.protocol)
-        reference = np.abs(signal) if magnitude else signal
+        protocol = simulator.protocol
+        signal = _checked_target(target, len(protocol))
+        scale = unweighted_signal(signal, protocol)
+        if likelihood != "squared" and sigma is None:
+            sigma = estimate_sigma(signal, protocol, magnitude)
         self.simulator = simulator
+        self.target = signal
         self.magnitude = magnitude
-        self.weight = float(weight)
+        self.arbitrary_unit = arbitrary_unit
+        self.sigma = None if likelihood == "squared" else sigma
+        self.weight = _DEFAULT_WEIGHTS.get(likelihood, 1.0) if weight is None else float(weight)
+        self._cost = data_term(likelihood, magnitude, sigma)
         self._scale = torch.from_numpy(scale)
-        self._reference = torch.from_numpy(reference / scale)
+        self._reference = torch.from_numpy(signal / scale)
 
     @property
     def comm(self) -> MPI.Comm:
         """The ranks over which the simulation is distributed."""
         return self.simulator.grid.comm
 
-    def data_loss(self, fields: Mapping[str, torch.Tensor], stage: Stage) -> torch.Tensor:
-        """The misfit: weight * sum over sequences of w * mean over its measurements of (|S|/S0 - |S_ref|/S0)^2.
+    @property
+    def reference(self) -> ComplexArray:
+        """(n,) the target relative to its S0."""
+        return self._reference.numpy()
 
-        Sequences of weight 0 are not simulated.
+    def data_loss(self, fields: Mapping[str, torch.Tensor], stage: Stage) -> torch.Tensor:
+        """The misfit: weight * sum over sequences of w * mean over its measurements of their costs.
+
+        The cost of a measurement is (|S|/S0 - |S_ref|/S0)^2 by default. Sequences of weight 0 are not simulated.
 
         Args:
             fields: Inputs of the simulator by keyword, replicated.
@@ -93,7 +126,7 @@ class InversionProblem:
 
         Collective.
 
-        Source: Spinverse, arXiv 2603.04638 (data loss).
+        Source: Spinverse, arXiv 2603.04638 (squared data loss).
         """
         sequence = self.simulator.protocol.sequence
         weights = np.asarray(stage.sequence_weights, dtype=np.float64)
@@ -104,21 +137,42 @@ class InversionProblem:
         if len(rows) == 0:
             raise InputError("a stage gives weight to no measurement", "give a weight above 0", key="schedule")
         per_row = weights[sequence[rows]] / np.bincount(sequence, minlength=count)[sequence[rows]]
-        misfit = self._misfit(self.simulator(rows=rows, **fields), rows)
-        return self.weight * torch.dot(torch.from_numpy(per_row), misfit)
+        relative = self._relative(self.simulator(rows=rows, **fields), rows)
+        return self.weight * torch.dot(torch.from_numpy(per_row), self._cost(relative, self._reference[rows]))
+
+    def relative(self, signal: torch.Tensor) -> ComplexArray:
+        """(n,) simulated signals of all measurements over S0, to be set beside `reference`. Local."""
+        return self._relative(signal.detach(), np.arange(len(self._scale))).numpy()
+
+    def distance(self, relative: ComplexArray) -> float:
+        """Root mean square of the differences between signals over S0, (n,), and `reference`. Local."""
+        squares = squared_difference(torch.from_numpy(relative), self._reference, magnitude=self.magnitude)
+        return float(squares.mean().sqrt())
 
     def relative_error(self, fields: Mapping[str, torch.Tensor]) -> float:
         """Root mean square over all measurements of (|S| - |S_ref|)/S0, all sequences simulated. Collective."""
         with torch.no_grad():
-            misfit = self._misfit(self.simulator(**fields), np.arange(len(self._scale)))
-        return float(misfit.mean().sqrt())
+            return self.distance(self.relative(self.simulator(**fields)))
 
-    def _misfit(self, signal: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        """Squared differences from the target, (len(rows),)."""
-        if self.magnitude:
-            return (signal.abs() / self._scale[rows] - self._reference[rows]).square()
-        difference = signal / self._scale[rows] - self._reference[rows]
-        return torch.view_as_real(difference).square().sum(dim=-1)
+    def forget(self) -> None:
+        """Have the simulator drop what it keeps from one call to the next, if it keeps anything. Collective."""
+        forget = getattr(self.simulator, "forget", None)
+        if forget is not None:
+            forget()
+
+    def _relative(self, signal: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+        """Signals of some rows over S0. The rows hold whole sequences."""
+        if not self.arbitrary_unit:
+            return signal / self._scale[rows]
+        protocol = self.simulator.protocol
+        sequence, at_zero = torch.from_numpy(protocol.sequence[rows]), torch.from_numpy(protocol.bvals[rows] == 0)
+        count = torch.bincount(sequence[at_zero], minlength=len(protocol.waveforms))
+        total = torch.zeros(len(count), dtype=torch.float64).index_add(0, sequence[at_zero], signal[at_zero].abs())
+        return signal / (total / count)[sequence]
+
+
+_DEFAULT_WEIGHTS = {"squared": 100.0}
+"""Weight of the data loss by likelihood: Spinverse's for squares; -log p needs none."""
 
 
 def _checked_target(target: ArrayLike, count: int) -> ComplexArray:
@@ -129,19 +183,3 @@ def _checked_target(target: ArrayLike, count: int) -> ComplexArray:
         row = int(np.flatnonzero(~np.isfinite(signal))[0])
         raise InputError(f"the signal of measurement {row} is not finite", "give finite signals", key="target")
     return signal
-
-
-def _unweighted_signal(signal: ComplexArray, protocol: MeasurementProtocol) -> FloatArray:
-    """(n,) mean magnitude at b = 0 of the sequence of each measurement."""
-    count = len(protocol.waveforms)
-    unweighted = protocol.bvals == 0
-    number = np.bincount(protocol.sequence[unweighted], minlength=count)
-    total = np.bincount(protocol.sequence[unweighted], weights=np.abs(signal[unweighted]), minlength=count)
-    for one in np.unique(protocol.sequence):
-        if number[one] == 0:
-            raise InputError(
-                f"sequence {one} has no measurement at b = 0 to divide its signals by", "add one", key="protocol"
-            )
-        if not total[one] > 0:
-            raise InputError(f"the b = 0 signal of sequence {one} is zero", "give a positive signal", key="target")
-    return (total / np.maximum(number, 1))[protocol.sequence]

@@ -11,7 +11,7 @@ from dmrifw.operators import Operators
 from dmrifw.sequences import Waveform
 from dmrifw.typing import FloatArray, IntArray
 
-_NEAR = 0.01
+_NEAR = 0.05
 """Root mean square change of inputs, relative, that counts as none."""
 
 _CLOSED = 1e-4

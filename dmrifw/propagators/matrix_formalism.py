@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from dmrifw.propagators.experiment import Experiment
@@ -12,6 +14,7 @@ from dmrifw.propagators.propagator import Propagator
 from dmrifw.propagators.reduced import ReducedSystem
 from dmrifw.propagators.steps import intervals
 from dmrifw.propagators.system import System
+from dmrifw.propagators.trial import relaxed, trial_modes
 from dmrifw.typing import FloatArray
 
 _FIRST_MODES = 128
@@ -39,7 +42,7 @@ _PER_ROUND = 40
 _RETRY = 10
 """Calls that stay at full order after a basis was given up."""
 
-_STALE = 2.0
+_STALE = 1.0
 """How many times the error of a new basis a held one may have."""
 
 _GROWTH = 2.0
@@ -49,9 +52,9 @@ _GROWTH = 2.0
 class MatrixFormalism(Propagator):
     """Signals and their exact derivative in a basis of modes that is held fixed in the derivative.
 
-    The basis starts with the lowest modes of the diffusion operator. Its error is measured: the hardest measurements
-    are also integrated at full order. Where signals or states differ, what the trajectories leave outside the basis is
-    added to it, and the next measurements are compared, until some agree.
+    The basis starts with smooth fields relaxed by the diffusion operator. Its error is measured: the hardest
+    measurements are also integrated at full order. Where signals or states differ, what the trajectories leave outside
+    the basis is added to it, and the next measurements are compared, until some agree.
 
     A basis is held for later calls: in its span the operators of any tissue are diagonalized anew. When inputs have
     changed, measurements of one sequence in turn are compared with full order again; where they differ the basis is
@@ -74,18 +77,21 @@ class MatrixFormalism(Propagator):
     def _system(self, experiment: Experiment) -> System:
         full = FullSystem(experiment.operators, experiment.operators.diffusion(experiment.permeability))
         if self._held is None or any(int(sequence) not in self._measured for sequence in experiment.sequences):
-            return self._enlarged(self._lowest(full), full, experiment) or full
-        system = ReducedSystem(experiment.operators, self._held.carried(experiment.operators, full.matrix))
-        if system.modes.complete or experiment.is_near(self._compared):
+            return self._enlarged(self._first(full), full, experiment) or full
+        modes, near = self._held, experiment.is_near(self._compared)
+        if not near and not modes.complete:  # what is stiff follows the tissue at once, and so must the basis
+            modes = replace(modes, vectors=relaxed(full, modes.vectors))
+        system = ReducedSystem(experiment.operators, modes.carried(experiment.operators, full.matrix))
+        if system.modes.complete or near:
             return system
         self._turn += 1
         turn, which = divmod(self._turn, len(experiment.sequences))
         states = self._left_out(system, full, experiment, [int(experiment.sequences[which])], turn, _STALE)
         if not states:
-            self._compared = experiment
+            self._held, self._compared = system.modes, experiment
             return system
         if len(system.rates) > _GROWTH * self._made:
-            return self._enlarged(self._lowest(full), full, experiment) or full
+            return self._enlarged(self._first(full), full, experiment) or full
         modes = system.modes.enriched(np.hstack(states), experiment.operators, full.matrix, self._resolution)
         return self._enlarged(modes, full, experiment, anew=False) or full
 
@@ -112,11 +118,14 @@ class MatrixFormalism(Propagator):
         self._held = None
         return None
 
-    def _lowest(self, full: FullSystem) -> Modes:
-        """The lowest modes, and the field w = 1, with which every measurement starts."""
+    def _first(self, full: FullSystem) -> Modes:
+        """The basis to start from: all modes of a small space."""
         operators = full.operators
+        count = int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25))
+        if operators.mass.rows.size_global > _SMALL:
+            return trial_modes(full, count)
         source = ModeSource(full.matrix, operators.mass, operators.comm)
-        modes = source.lowest(int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25)))
+        modes = source.lowest(count)
         return modes if modes.complete else modes.enriched(full.unit[:, None], operators, full.matrix, 1e-9)
 
     @property

@@ -39,6 +39,11 @@ class Modes:
     vectors: FloatArray
     complete: bool
 
+    @classmethod
+    def spanned(cls, operators: Operators, diffusion: DistributedMatrix, fields: FloatArray) -> Modes:
+        """The Ritz modes in the span of (owned dofs, n) fields. Collective."""
+        return cls(*_ritz(diffusion, operators.mass, fields, operators.comm), complete=False)
+
     def carried(self, operators: Operators, diffusion: DistributedMatrix) -> Modes:
         """The Ritz modes of other operators in the span of these. Collective."""
         return Modes(*_ritz(diffusion, operators.mass, self.vectors, operators.comm), self.complete)

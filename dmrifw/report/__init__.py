@@ -1,15 +1,23 @@
-"""Signals as xarray datasets, in netCDF, zarr and CSV files, with what is needed to know where they came from."""
+"""Signals as datasets with their provenance, in netCDF, zarr and CSV files and from images; the page of a run."""
 
 from dmrifw.report.dataset import mesh_hash, signal_dataset, software_versions
 from dmrifw.report.files import CSV_HEADER, read_signal, read_signals, write_csv, write_dataset
+from dmrifw.report.images import read_image
+from dmrifw.report.page import Fact, Figure, Page, Setting, write_page
 
 __all__ = [
     "CSV_HEADER",
+    "Fact",
+    "Figure",
+    "Page",
+    "Setting",
     "mesh_hash",
+    "read_image",
     "read_signal",
     "read_signals",
     "signal_dataset",
     "software_versions",
     "write_csv",
     "write_dataset",
+    "write_page",
 ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CSV_HEADER = ("index", "bval", "gx", "gy", "gz", "delta", "Delta", "signal_re", "signal_im", "attenuation")
 """Columns of signal.csv, one row a measurement."""
 
-_COMPLEX = ("signal", "compartment_signal")
+_COMPLEX = ("signal", "compartment_signal", "target")
 """Variables that are complex in memory; files hold NAME_re and NAME_im, as netCDF knows no complex numbers."""
 
 _MATCH = 1e-4
@@ -56,7 +56,7 @@ def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
 
 
 def read_signals(path: str | Path) -> xarray.Dataset:
-    """The dataset in a file that `write_dataset` wrote, with `signal` and `compartment_signal` complex again.
+    """The dataset in a file that `write_dataset` wrote, with its complex variables complex again.
 
     Args:
         path: A .nc file or a .zarr folder.

@@ -63,6 +63,12 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of inversions have no pictures in space, which take a second and more."""
+    monkeypatch.setattr("dmrifw.plotting.scene", lambda *_: b"")
+
+
+@pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs a command on a config's text and returns the line that refuses it: status 2, one line, nothing written."""
 

@@ -98,7 +98,7 @@ class TestDemo:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(demo, "CONFIG", inversion_text)
         assert run(["demo"]) == 0
-        assert "dmrifw-demo/recovery.png" in capsys.readouterr().out
+        assert "dmrifw-demo/report.html" in capsys.readouterr().out
         first = (tmp_path / "dmrifw-demo" / "metrics.json").read_bytes()
         assert run(["demo"]) == 0
         assert json.loads((tmp_path / "dmrifw-demo-2" / "metrics.json").read_text())["iterations"] == 3

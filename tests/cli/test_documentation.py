@@ -8,7 +8,7 @@ import pytest
 
 from dmrifw.cli.app import run
 from dmrifw.cli.barriers import CylinderBarrier, SphereBarrier, TorusBarrier
-from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Tissue
+from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Target, Tissue
 from dmrifw.cli.fields import Section
 from dmrifw.cli.geometry import (
     AxonGeometry,
@@ -48,6 +48,7 @@ SECTIONS = [
     Shell,
     Solver,
     Inversion,
+    Target,
     Adam,
 ]
 

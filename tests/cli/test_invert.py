@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,10 @@ import torch
 from dmrifw import hookspecs, plugins
 from dmrifw.cli.app import run
 
-FILES = ["checkpoint.h5", "config.toml", "fields.vtu", "history.csv", "interface.ply", "metrics.json", "recovery.png"]
+pytestmark = pytest.mark.usefixtures("without_pictures")  # but for `finished`, which is made before
+
+FILES = """checkpoint.h5 config.toml fields.vtu history.csv interface.ply metrics.json recovery.png report.html
+result.nc""".split()
 METRICS = """loss_initial loss_final iterations wall_seconds signal_relative_error barrier_recall barrier_precision
 chamfer_um open_edge_fraction branch_edge_fraction bad_edge_fraction barrier_f1 barrier_f1_symmetric
 chamfer_um_symmetric signed_volume_error""".split()
@@ -69,7 +73,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def test_every_result_is_there(finished: Path) -> None:
-    assert sorted(file.name for file in finished.iterdir()) == sorted([*FILES, "result.nc"])
+    assert sorted(file.name for file in finished.iterdir()) == sorted(FILES)
     assert (finished / "recovery.png").read_bytes().startswith(b"\x89PNG")
     assert len(meshio.read(finished / "fields.vtu").points)
 
@@ -192,24 +196,27 @@ def test_an_interrupted_inversion_goes_on_where_it_stood(
     assert run(["invert", str(source), "-o", str(folder), "--resume"]) == 0
     assert run(["invert", str(source), "-o", str(tmp_path / "whole")]) == 0
     np.testing.assert_allclose(losses(folder), losses(tmp_path / "whole"), rtol=1e-8)
-    assert sorted(file.name for file in folder.iterdir()) == sorted([*FILES, "result.nc"])
+    assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
 
 
 @pytest.mark.slow
-def test_a_killed_inversion_goes_on_from_its_last_checkpoint(inversion_text: str, tmp_path: Path) -> None:
+def test_a_killed_inversion_goes_on_from_its_last_checkpoint(
+    inversion_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL leaves no time for anything: the checkpoint of the iteration before is all there is."""
     source, folder = tmp_path / "config.toml", tmp_path / "out"
     text = inversion_text.replace('["continuity"]', '["continuity", "killer"]')
     source.write_text(text + f'[inversion.killer]\nsent = "{tmp_path / "sent"}"\nnumber = {int(signal.SIGKILL)}\n')
     program = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import test_invert as here; "
-        "from dmrifw.cli import invert; invert.CHECKPOINT_SECONDS = 0.0; "
+        "from dmrifw.cli import invert; invert.CHECKPOINT_SECONDS = 0.0; invert.RENEWAL_ITERATIONS = 1; "
         "here.plugins.register(here._KillerPlugin(), 'killer'); sys.exit(here.run())"
     )
     command = [sys.executable, "-c", program, str(Path(__file__).parent), "invert", str(source), "-o", str(folder)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
     resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
+    monkeypatch.setattr("dmrifw.cli.invert.RENEWAL_ITERATIONS", 1)
     assert run(["invert", str(_without_killer(source)), "-o", str(tmp_path / "whole")]) == 0
     np.testing.assert_allclose(losses(folder), losses(tmp_path / "whole"), rtol=1e-8)
 
@@ -240,3 +247,17 @@ def test_a_damaged_checkpoint_is_refused(
     (tmp_path / "config.toml").write_text(inversion_text)
     assert run(["invert", str(tmp_path / "config.toml"), "-o", str(folder), "--resume"]) == 2
     assert "checkpoint.h5: the checkpoint is damaged" in capsys.readouterr().err
+
+
+def test_the_report_stands_alone_and_tells_everything(finished: Path) -> None:
+    """One file, without scripts and without anything from elsewhere; every number, key and version is in it."""
+    text = (finished / "report.html").read_text()
+    assert not re.search(r"<script|<link|@import|url\((?!#)|src=\"(?!data:)|href=\"(?!#|data:)", text)
+    assert text.count("data:image/png;base64,") >= 2  # the truth and what was recovered
+    assert text.count("<svg") == 4
+    for name in json.loads((finished / "metrics.json").read_text()):
+        assert name in text
+    for key in ("tissue.open_permeability", "inversion.continuity.weight", "inversion.data_weight", "solver.degree"):
+        assert f"<th>{key}</th>" in text
+    for words in ("dmrifw", "petsc", "iterations: gradients", "interface", "in all"):
+        assert words in text

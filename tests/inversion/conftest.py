@@ -38,9 +38,6 @@ class ToySimulator:
         magnitude = self.grid.volume * torch.exp(-self.b[rows] * diffusivity)
         return torch.polar(magnitude, self.b[rows])
 
-    def forget(self) -> None:
-        """It holds nothing."""
-
 
 class Model(torch.nn.Module):
     """Log-permeabilities of the faces, two parameters of different shapes."""

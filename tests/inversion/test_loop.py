@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dmrifw.errors import ConvergenceError, InputError
-from dmrifw.inversion import AdamSettings, Checkpoint, History, Interrupted, invert
+from dmrifw.inversion import AdamSettings, Checkpoint, History, Interrupted, InversionProblem, invert
 from dmrifw.schedules import Stage
 
 MARK = {"grid": "g", "protocol": "p", "config": "c"}
@@ -40,7 +40,7 @@ class Watcher:
 
 def numbers(history: History) -> list[dict[str, float]]:
     """The rows without their times."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history.rows]
+    return [{name: value for name, value in row.items() if not name.endswith("seconds")} for row in history.rows]
 
 
 def test_it_fits_the_target(arguments: dict[str, Any]) -> None:
@@ -108,13 +108,17 @@ def test_the_history_keeps_every_term(arguments: dict[str, Any]) -> None:
         "prior_smooth",
         "learning_rate",
         "gradient_norm",
+        "signal_seconds",
+        "gradient_seconds",
         "seconds",
         "barrier_recall",
     ]
     assert history.column("iteration").tolist() == list(range(12))
     assert history.column("loss") == pytest.approx(history.column("data_loss") + history.column("prior_smooth"))
     assert history.column("learning_rate") == pytest.approx([0.6 * 0.2 / (1 + 0.1 * one) for one in range(12)])
-    assert (history.column("seconds") > 0).all()
+    parts = history.column("signal_seconds") + history.column("gradient_seconds")
+    assert (parts > 0).all()
+    assert (history.column("seconds") > parts).all()
     assert history.rows[0]["barrier_recall"] == 0.0  # the row speaks of the fields before its step, all at 1 um/ms
 
 
@@ -203,7 +207,8 @@ def test_a_checkpoint_is_written_when_it_is_due(arguments: dict[str, Any], tmp_p
         raise OSError("power cut")
 
     with pytest.raises(OSError, match="power cut"):
-        invert(**arguments, checkpoint=Checkpoint(path, MARK, every_seconds=0.0), observers=[Watcher(7, fail)])
+        checkpoint = Checkpoint(path, MARK, every_seconds=0.0)
+        invert(**arguments, checkpoint=checkpoint, observers=[Watcher(7, fail)], renewal=1)
     model = arguments["parametrization"]
     arguments |= {"parametrization": type(model)(len(model.v)), "checkpoint": Checkpoint(path, MARK)}
     watcher = Watcher()
@@ -222,3 +227,44 @@ def test_it_refuses_to_do_nothing_and_to_resume_from_nothing(arguments: dict[str
         invert(**arguments | {"iterations": 0})
     with pytest.raises(InputError, match="checkpoint"):
         invert(**arguments, resume=True)
+    with pytest.raises(InputError, match="renewal"):
+        invert(**arguments, renewal=0)
+
+
+class Remembering:
+    """A forward model whose signals depend, a little, on the fields that it saw first since it last forgot."""
+
+    def __init__(self, toy: Any) -> None:
+        self.toy, self.grid, self.protocol = toy, toy.grid, toy.protocol
+        self.first: torch.Tensor | None = None
+        self.forgotten = 0
+
+    def __call__(self, permeability: torch.Tensor, rows: Any = None) -> torch.Tensor:
+        if self.first is None:
+            self.first = permeability.detach().clone()
+        return self.toy(permeability, rows) * (1.0 + 1e-3 * self.first.log10().mean())
+
+    def forget(self) -> None:
+        self.first, self.forgotten = None, self.forgotten + 1
+
+
+@pytest.mark.parametrize("at", [0, 2, 4, 6, 10])
+def test_what_the_forward_model_remembers_does_not_part_a_resumed_run_from_a_straight_one(
+    arguments: dict[str, Any], toy: Any, truth: torch.Tensor, tmp_path: Path, at: int
+) -> None:
+    """A signal comes at any iteration; the checkpoint goes back to a point where the straight run forgot too."""
+    model, target = arguments["parametrization"], toy(truth).numpy()
+
+    def fresh() -> dict[str, Any]:
+        problem = InversionProblem(Remembering(toy), target)
+        return arguments | {"problem": problem, "parametrization": type(model)(len(model.v)), "renewal": 3}
+
+    first = fresh()
+    straight = invert(**first)
+    assert first["problem"].simulator.forgotten == 5  # at the start and after iterations 3, 6, 9 and 12
+    checkpoint = Checkpoint(tmp_path / "checkpoint.h5", MARK)
+    with pytest.raises(Interrupted):
+        invert(**fresh(), checkpoint=checkpoint, observers=[Watcher(at, lambda: signal.raise_signal(signal.SIGINT))])
+    resumed = invert(**fresh(), checkpoint=checkpoint, resume=True)
+    assert numbers(resumed.history) == numbers(straight.history)
+    assert torch.equal(resumed.fields["permeability"], straight.fields["permeability"])

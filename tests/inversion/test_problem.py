@@ -104,3 +104,37 @@ def test_a_sequence_without_b0_is_refused(table: Protocol) -> None:
 def test_a_stage_that_does_not_fit_is_refused(table: Protocol, weights: tuple[float, ...]) -> None:
     with pytest.raises(InputError, match="schedule"):
         InversionProblem(Fixed(table, SIGNAL), TARGET).data_loss(FIELDS, Stage(weights))
+
+
+def test_a_likelihood_weighs_one_and_takes_its_noise_from_the_target(table: Protocol) -> None:
+    """-log p of the Gaussian is the squared difference over 2 sigma^2; 8 and 12 scatter by sqrt(8)/10 around 10."""
+    squared = InversionProblem(Fixed(table, SIGNAL), TARGET, weight=1.0).data_loss(FIELDS, Stage((1.0, 1.0)))
+    given = InversionProblem(Fixed(table, SIGNAL), TARGET, likelihood="gaussian", sigma=0.1)
+    assert given.data_loss(FIELDS, Stage((1.0, 1.0))).item() == pytest.approx(squared.item() / 0.02)
+    assert InversionProblem(Fixed(table, SIGNAL), TARGET).sigma is None
+    found = InversionProblem(Fixed(table, SIGNAL), TARGET, magnitude=False, likelihood="gaussian")
+    assert found.sigma == pytest.approx(np.sqrt(0.08 / 2))  # the imaginary parts do not scatter, the real parts do
+
+
+def test_an_arbitrary_unit_compares_attenuations(table: Protocol) -> None:
+    """Each side is divided by its own S0: 1, 1, .3 and 1, .3 against .8, 1.2, .5 and 1, .5, whatever the unit is."""
+    for unit in (1.0, 1e4):
+        target = unit * np.array(TARGET)
+        problem = InversionProblem(Fixed(table, SIGNAL), target, weight=1.0, arbitrary_unit=True)
+        assert problem.data_loss(FIELDS, Stage((1.0, 0.0))).item() == pytest.approx((0.04 + 0.04 + 0.04) / 3)
+        assert problem.data_loss(FIELDS, Stage((0.0, 1.0))).item() == pytest.approx((0.0 + 0.04) / 2)
+        relative = problem.relative(torch.tensor(SIGNAL, dtype=torch.complex128))
+        np.testing.assert_allclose(np.abs(relative), [1.0, 1.0, 0.3, 1.0, 0.3])
+        np.testing.assert_allclose(problem.reference, [0.8, 1.2, 0.5, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "rician"])
+def test_the_gradient_through_s0_agrees_with_central_differences(
+    toy: Any, truth: torch.Tensor, likelihood: Any
+) -> None:
+    problem = InversionProblem(toy, toy(truth).numpy(), likelihood=likelihood, sigma=0.05, arbitrary_unit=True)
+    logarithm = torch.linspace(-1.0, 1.0, len(truth), dtype=torch.float64)
+    shift = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda one: problem.data_loss({"permeability": 10.0 ** (logarithm + one)}, Stage((1.0, 0.5, 0.0))), (shift,)
+    )

@@ -18,34 +18,18 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from dmrifw.mesh import Grid
+from dmrifw.plotting.style import BLUE, INK, RULE, STYLE, TRUE_SURFACE, VERMILLION, YELLOW
 from dmrifw.surface import BARRIER_THRESHOLD, barrier_faces, per_face, replacing
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; lines differ in style too.
-_BLUE, _VERMILLION, _YELLOW = "#0072b2", "#d55e00", "#f0e442"
-_INK, _RULE, _TRUE_SURFACE = "#22272e", "#dde2e7", "#b9c4ce"
-_MISSING = to_rgba(_YELLOW, 0.7)
-_BARRIERS = LinearSegmentedColormap.from_list("barriers", ["#0b3c68", _BLUE, "#cfe6f5"])
+_MISSING = to_rgba(YELLOW, 0.7)
+_BARRIERS = LinearSegmentedColormap.from_list("barriers", ["#0b3c68", BLUE, "#cfe6f5"])
 
 _SCALE_DECADES = 2
 """Decades of permeability below the threshold that the colour scale spans."""
 
 _ELEVATION, _AZIMUTH = 22, -57
 _LIGHT = np.array([0.35, -0.5, 0.8])
-
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.linewidth": 0.8,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-}
 
 
 def recovery_figure(
@@ -85,7 +69,7 @@ def recovery_figure(
     if faces is not None:
         taking_part = per_face(faces, grid, "faces").astype(bool)
         true, recovered = true & taking_part, recovered & taking_part
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(14.0, 6.0), facecolor="white")
         FigureCanvasAgg(figure)
         if title:
@@ -99,8 +83,8 @@ def recovery_figure(
 
 def _draw_truth(figure: Figure, grid: Grid, true: BoolArray) -> None:
     axes = _space(figure, 0.0, grid, "a   True barriers")
-    _draw_faces(axes, grid, true, np.tile(to_rgba(_TRUE_SURFACE), (int(true.sum()), 1)))
-    _legend(figure, 0.165, [Patch(fc=_TRUE_SURFACE, ec=_INK, lw=0.6, label=f"true, {true.sum()} faces")])
+    _draw_faces(axes, grid, true, np.tile(to_rgba(TRUE_SURFACE), (int(true.sum()), 1)))
+    _legend(figure, 0.165, [Patch(fc=TRUE_SURFACE, ec=INK, lw=0.6, label=f"true, {true.sum()} faces")])
 
 
 def _draw_recovery(
@@ -109,7 +93,7 @@ def _draw_recovery(
     axes = _space(figure, 0.33, grid, "b   Recovered barriers")
     scale = ScalarMappable(LogNorm(threshold / 10**_SCALE_DECADES, threshold, clip=True), _BARRIERS)
     colours = scale.to_rgba(np.maximum(kappa, np.finfo(float).tiny))
-    colours[recovered & ~true] = to_rgba(_VERMILLION)
+    colours[recovered & ~true] = to_rgba(VERMILLION)
     colours[true & ~recovered] = _MISSING
     shown = true | recovered
     _draw_faces(axes, grid, shown, colours[shown])
@@ -118,9 +102,9 @@ def _draw_recovery(
         figure,
         0.495,
         [
-            Patch(fc=_BLUE, ec=_INK, lw=0.6, label=f"found {found} of {true.sum()}"),
-            Patch(fc=_VERMILLION, ec=_INK, lw=0.6, label=f"false {false}"),
-            Patch(fc=_MISSING, ec=_INK, lw=0.6, label=f"missing {missing}"),
+            Patch(fc=BLUE, ec=INK, lw=0.6, label=f"found {found} of {true.sum()}"),
+            Patch(fc=VERMILLION, ec=INK, lw=0.6, label=f"false {false}"),
+            Patch(fc=_MISSING, ec=INK, lw=0.6, label=f"missing {missing}"),
         ],
     )
     bar = figure.colorbar(scale, cax=figure.add_axes((0.415, 0.105, 0.16, 0.02)), orientation="horizontal")
@@ -132,15 +116,15 @@ def _draw_recovery(
 def _draw_history(figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
     _heading(figure, 0.69, "c   Convergence")
     axes = figure.add_axes((0.715, 0.17, 0.225, 0.62))
-    lines = axes.plot(*_series(history, "loss"), color=_INK, lw=1.4, label="loss")
+    lines = axes.plot(*_series(history, "loss"), color=INK, lw=1.4, label="loss")
     axes.set(xlabel="iteration", ylabel="loss", yscale="log")
     axes.grid(True, which="major")
     axes.margins(x=0.01)
     shares = axes.twinx()
     shares.set(ylabel="share of faces", ylim=(-0.02, 1.02))
     for key, label, colour, dashes in (
-        ("barrier_recall", "recall", _BLUE, "-"),
-        ("barrier_precision", "precision", _VERMILLION, (0, (4, 1.5))),
+        ("barrier_recall", "recall", BLUE, "-"),
+        ("barrier_precision", "precision", VERMILLION, (0, (4, 1.5))),
     ):
         lines += shares.plot(*_series(history, key), color=colour, ls=dashes, lw=1.8, label=label)
     for side in (axes, shares):
@@ -159,7 +143,7 @@ def _space(figure: Figure, left: float, grid: Grid, title: str) -> Axes3D:
     axes.view_init(elev=_ELEVATION, azim=_AZIMUTH)
     for axis, name in zip((axes.xaxis, axes.yaxis, axes.zaxis), "xyz", strict=True):
         axis.set_pane_color("white")
-        axis.line.set_color(_RULE)
+        axis.line.set_color(RULE)
         axis.set_label_text(f"{name} (µm)")
         axis.labelpad = 2
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -178,7 +162,7 @@ def _draw_faces(axes: Axes3D, grid: Grid, mask: BoolArray, colours: FloatArray) 
     lit = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
     shaded = colours.copy()
     shaded[:, :3] *= (0.65 + 0.35 * lit)[:, None]
-    axes.add_collection3d(Poly3DCollection(corners, facecolors=shaded, edgecolors=_INK, linewidths=0.6))
+    axes.add_collection3d(Poly3DCollection(corners, facecolors=shaded, edgecolors=INK, linewidths=0.6))
 
 
 def _heading(figure: Figure, left: float, text: str) -> None:

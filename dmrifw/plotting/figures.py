@@ -1,0 +1,226 @@
+"""Figures of an inversion as SVG text, to stand inside a page: signal fit, residuals, losses, permeabilities."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dmrifw.plotting.style import BLUE, CYCLE, INK, STYLE, TRUE_SURFACE, VERMILLION
+from dmrifw.sequences import Protocol
+from dmrifw.surface import BARRIER_THRESHOLD
+from dmrifw.typing import ArrayLike, FloatArray
+
+_WIDTH = 9.6
+_DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)), (0, (7, 2)), (0, (2, 1)))
+_SMALLEST_TERM = 1e-6
+"""Share of the loss below which its terms are not shown."""
+
+_LOWEST, _HIGHEST = 1e-4, 1e4
+"""Permeabilities, um/ms, beyond which all fall into the last bins of the histogram."""
+
+
+def signal_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) -> str:
+    """Signals over b, a panel for each sequence: means over directions as points, their range as bars, the fit as line.
+
+    Args:
+        protocol: The measurements.
+        measured: (n,) magnitudes relative to S0.
+        fitted: (n,) the same of the simulation.
+
+    Returns:
+        SVG text.
+
+    Local.
+    """
+    measured, fitted = np.abs(measured), np.abs(fitted)
+    sequences = np.unique(protocol.sequence)
+
+    def draw(figure: Figure) -> None:
+        for axes, number in zip(_row(figure, len(sequences)), sequences, strict=True):
+            rows = protocol.sequence == number
+            b, shell = np.unique(protocol.bvals[rows], return_inverse=True)
+            target, fit = (_over_directions(values[rows], shell) for values in (measured, fitted))
+            bars = np.maximum([target[0] - target[1], target[2] - target[0]], 0.0)  # means of equal values round
+            axes.fill_between(b, fit[1], fit[2], color=BLUE, alpha=0.15, lw=0)
+            axes.plot(b, fit[0], color=BLUE, lw=1.6, label="fit")
+            axes.errorbar(b, target[0], bars, fmt="o", ms=4, color=INK, lw=0.9, capsize=2, label="target")
+            axes.set_title(_name(protocol, number), fontsize=9, loc="left", fontweight="bold")
+            axes.set(xlabel="b (s/mm²)", ylim=(0, None))
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        figure.axes[0].set_ylabel("|S| / S0")
+        figure.axes[0].legend(loc="upper right", handlelength=1.4)
+
+    return _svg(draw, (_WIDTH, 3.0))
+
+
+def residual_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) -> str:
+    """What is left of each measurement: a row for each shell, a column for each of its directions.
+
+    Args:
+        protocol: The measurements.
+        measured: (n,) magnitudes relative to S0.
+        fitted: (n,) the same of the simulation.
+
+    Returns:
+        SVG text.
+
+    Local.
+    """
+    table, names = _per_shell(protocol, 100.0 * (np.abs(fitted) - np.abs(measured)))
+    largest = float(np.nanmax(np.abs(table))) or 1.0
+    colours = mpl.colormaps["RdBu_r"].with_extremes(bad="#eceff2")
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        image = axes.imshow(table, cmap=colours, vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest")
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set(xlabel="direction, in the order of the protocol")
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.03)
+        bar.set_label("fit - target (% of S0)")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+
+    return _svg(draw, (_WIDTH, 1.1 + 0.2 * len(names)))
+
+
+def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
+    """The loss and its terms over the iterations and, where they are known, recall and precision.
+
+    Args:
+        history: Rows with `iteration`, `loss`, `data_loss`, `prior_NAME`, and `barrier_recall` and `barrier_precision`.
+
+    Returns:
+        SVG text.
+
+    Local.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row))
+    terms = ["loss", "data_loss", *(name for name in names if name.startswith("prior_"))]
+    shares = [name for name in ("barrier_recall", "barrier_precision") if name in names]
+    iterations = [row["iteration"] for row in history]
+
+    def draw(figure: Figure) -> None:
+        panels = _row(figure, 2 if shares else 1)
+        for number, name in enumerate(terms):
+            values = np.array([row.get(name, np.nan) for row in history], dtype=np.float64)
+            label = name.removeprefix("prior_").replace("data_loss", "data")
+            colour = INK if number == 0 else CYCLE[(number - 1) % len(CYCLE)]
+            shown = np.where(values > 0, values, np.nan)
+            panels[0].plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
+        panels[0].set(xlabel="iteration", ylabel="loss", yscale="log")
+        low, high = panels[0].get_ylim()
+        panels[0].set_ylim(max(low, high * _SMALLEST_TERM), high)
+        for name, colour, dashes in zip(shares, (BLUE, VERMILLION), _DASHES, strict=False):
+            values = np.array([row.get(name, np.nan) for row in history], dtype=np.float64)
+            label = name.removeprefix("barrier_")
+            panels[1].plot(iterations, values, color=colour, lw=1.6, ls=dashes, label=label)
+        if shares:
+            panels[1].set(xlabel="iteration", ylabel="share of faces", ylim=(-0.02, 1.02))
+        for axes in panels:
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=2.2, columnspacing=1.2)
+
+    return _svg(draw, (_WIDTH, 3.3))
+
+
+def permeability_figure(permeability: ArrayLike, truth: ArrayLike | None = None) -> str:
+    """How many faces have which permeability, on a logarithmic scale; true walls apart where they are known.
+
+    Args:
+        permeability: (n,) um/ms of the faces that take part.
+        truth: (n,) True for the true walls.
+
+    Returns:
+        SVG text.
+
+    Local.
+    """
+    kappa = np.clip(np.asarray(permeability, dtype=np.float64), _LOWEST, _HIGHEST)
+    low, high = np.floor(np.log10(kappa.min())), np.ceil(np.log10(kappa.max()))
+    bins = np.logspace(low, max(high, low + 1), 49)
+    walls = None if truth is None else np.asarray(truth, dtype=bool)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        if walls is None:
+            axes.hist(kappa, bins.tolist(), color=BLUE)
+        else:
+            parts = [kappa[walls], kappa[~walls]]
+            labels = [f"{walls.sum()} true walls", f"{(~walls).sum()} truly open"]
+            axes.hist(parts, bins.tolist(), color=[BLUE, TRUE_SURFACE], stacked=True, label=labels)
+        axes.axvline(BARRIER_THRESHOLD, color=VERMILLION, lw=1.2, ls=_DASHES[1], label="threshold of a wall")
+        axes.set(xscale="log", xlabel="permeability (µm/ms)", ylabel="faces", xlim=(bins[0], bins[-1]))
+        axes.set_yscale("symlog", linthresh=10)
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3)
+        _plain(axes)
+
+    return _svg(draw, (_WIDTH, 2.8))
+
+
+def _over_directions(values: FloatArray, shell: np.ndarray) -> FloatArray:
+    """(3, shells) mean, smallest and largest of each shell."""
+    count = np.bincount(shell)
+    low, high = np.full(len(count), np.inf), np.full(len(count), -np.inf)
+    np.minimum.at(low, shell, values)
+    np.maximum.at(high, shell, values)
+    return np.array([np.bincount(shell, values) / count, low, high])
+
+
+def _per_shell(protocol: Protocol, values: FloatArray) -> tuple[FloatArray, list[str]]:
+    """(shells, directions) values, NaN where a shell has fewer directions; and the names of the shells."""
+    keys = np.column_stack([protocol.sequence, protocol.bvals])
+    shells, shell = np.unique(keys, axis=0, return_inverse=True)
+    shell = shell.reshape(-1)
+    order = np.argsort(shell, kind="stable")
+    count = np.bincount(shell)
+    column = np.empty(len(shell), dtype=np.int64)
+    column[order] = np.arange(len(shell)) - np.repeat(np.cumsum(count) - count, count)
+    table = np.full((len(shells), count.max()), np.nan)
+    table[shell, column] = values
+    return table, [f"{_name(protocol, int(number))}, b = {b:g}" for number, b in shells]
+
+
+def _name(protocol: Protocol, number: int) -> str:
+    """A sequence in a few words: its timing where it has pulses."""
+    row = int(np.argmax(protocol.sequence == number))
+    delta, Delta = protocol.delta[row], protocol.Delta[row]
+    kind = type(protocol.waveforms[number]).__name__
+    return f"{kind} {delta:g}/{Delta:g} ms" if np.isfinite([delta, Delta]).all() else f"{kind} {number}"
+
+
+def _row(figure: Figure, count: int) -> list[Axes]:
+    """Panels beside each other."""
+    panels = [figure.add_subplot(1, count, number + 1) for number in range(count)]
+    for axes in panels:
+        _plain(axes)
+        axes.grid(True, which="major")
+    return panels
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_axisbelow(True)
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
+    """A figure as an <svg> element, its letters as outlines so that it looks the same everywhere."""
+    with mpl.rc_context({**STYLE, "svg.fonttype": "path", "svg.hashsalt": "dmrifw"}):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    element = stream.getvalue()
+    element = element[element.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)

@@ -1,0 +1,104 @@
+"""Surfaces in space as PNG pictures, drawn by PyVista without a display."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import matplotlib.image
+import numpy as np
+
+from dmrifw.mesh import Grid
+from dmrifw.plotting.style import INK, RULE
+from dmrifw.typing import ArrayLike, FloatArray
+
+if TYPE_CHECKING:
+    import pyvista
+
+_SIZE = (760, 700)
+_VIEW = np.array([0.75, -1.0, 0.55])
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Faces of a grid that are drawn alike.
+
+    Attributes:
+        grid: The grid.
+        faces: (F,) True for the faces.
+        colour: Their colour.
+        opacity: 1 for opaque.
+    """
+
+    grid: Grid
+    faces: ArrayLike
+    colour: str
+    opacity: float = 1.0
+
+
+def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> bytes:
+    """A picture of surfaces, in the box around a grid, which sets the place and the scale of the view.
+
+    Args:
+        surfaces: What to draw; those without faces are left out.
+        outline: The grid whose box is drawn thinly around them. Pictures with the same one can be compared side by
+            side.
+        edges: Draw the edges of the faces too.
+
+    Returns:
+        PNG.
+
+    Local; call it on one rank.
+    """
+    import pyvista
+
+    plotter = pyvista.Plotter(off_screen=True, window_size=_SIZE, lighting="light kit")
+    try:
+        plotter.set_background("white")
+        low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
+        plotter.add_mesh(_back_of_box(low, high), color=RULE, line_width=2, lighting=False)
+        for surface in surfaces:
+            if np.any(surface.faces):
+                plotter.add_mesh(
+                    _triangles(surface.grid, surface.faces),
+                    color=surface.colour,
+                    opacity=surface.opacity,
+                    show_edges=edges,
+                    edge_color=INK,
+                    line_width=1,
+                    ambient=0.25,
+                )
+        middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
+        plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
+        plotter.enable_parallel_projection()
+        plotter.camera.parallel_scale = 0.46 * reach
+        plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
+        plotter.enable_anti_aliasing("ssaa")
+        image: FloatArray = plotter.screenshot(return_img=True)
+    finally:
+        plotter.close()
+    stream = io.BytesIO()
+    matplotlib.image.imsave(stream, image, format="png")
+    return stream.getvalue()
+
+
+def _triangles(grid: Grid, faces: ArrayLike) -> pyvista.PolyData:
+    import pyvista
+
+    rows = grid.faces[np.asarray(faces, dtype=bool)]
+    used, corners = np.unique(rows, return_inverse=True)
+    return pyvista.PolyData.from_regular_faces(grid.points[used], corners.reshape(-1, 3))
+
+
+def _back_of_box(low: FloatArray, high: FloatArray) -> pyvista.PolyData:
+    """The edges of a box, without the three that would pass in front of what is in it."""
+    import pyvista
+
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
+    one, other = np.triu_indices(len(corners), 1)
+    is_edge = np.abs(corners[one] - corners[other]).sum(axis=1) == 1
+    nearest = int(np.argmax(corners @ _VIEW))
+    edges = np.column_stack([one, other])[is_edge & (one != nearest) & (other != nearest)]
+    return pyvista.PolyData(low + corners * (high - low), lines=np.insert(edges, 0, 2, axis=1))

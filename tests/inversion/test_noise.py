@@ -1,0 +1,71 @@
+"""Noise has the size that was asked for, and the estimate finds it again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from dmrifw.errors import InputError
+from dmrifw.inversion import add_noise, estimate_sigma
+from dmrifw.sequences import Protocol
+
+COUNT = 20_000
+
+
+@pytest.fixture(scope="module")
+def many() -> Protocol:
+    """Two sequences, each with many measurements at b = 0 and some at 1000."""
+    bvals = np.repeat([0.0, 1000.0], [COUNT, 100])
+    vectors = np.tile([1.0, 0.0, 0.0], (len(bvals), 1))
+    return Protocol.pgse(bvals, vectors, 10, 20) + Protocol.pgse(bvals, vectors, 10, 60)
+
+
+@pytest.fixture(scope="module")
+def clean(many: Protocol) -> np.ndarray:
+    """S0 is 50 in the first sequence and 8 in the second."""
+    return np.array([50.0, 8.0])[many.sequence] * np.where(many.bvals > 0, 0.3j, 1.0)
+
+
+def test_noise_is_a_share_of_s0_of_each_sequence_in_both_parts(many: Protocol, clean: np.ndarray) -> None:
+    """Standard deviations of 1/20; their own error is 1/sqrt(2 n) = 0.5 %."""
+    noise = (add_noise(clean, many, 20.0, seed=1) - clean) / np.abs(clean)
+    for number in (0, 1):
+        rows = (many.sequence == number) & (many.bvals == 0)
+        for part in (noise.real, noise.imag):
+            assert part[rows].std() == pytest.approx(0.05, rel=0.02)
+            assert part[rows].mean() == pytest.approx(0.0, abs=0.002)
+        assert np.corrcoef(noise[rows].real, noise[rows].imag)[0, 1] == pytest.approx(0.0, abs=0.03)
+
+
+def test_rician_noise_has_rice_s_distribution(many: Protocol, clean: np.ndarray) -> None:
+    noisy = add_noise(clean, many, 2.0, seed=2, noise="rician")
+    assert (noisy.imag == 0).all()
+    at_zero = (many.sequence == 1) & (many.bvals == 0)
+    assert scipy.stats.kstest(noisy.real[at_zero], scipy.stats.rice(2.0, scale=4.0).cdf).pvalue > 0.01
+
+
+def test_a_seed_gives_one_noise_and_another_seed_another(many: Protocol, clean: np.ndarray) -> None:
+    one, again, other = (add_noise(clean, many, 20.0, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).all()
+
+
+@pytest.mark.parametrize("snr", [3.0, 5.0, 50.0, 500.0])
+@pytest.mark.parametrize("noise", ["gaussian", "rician"])
+def test_the_estimate_finds_the_noise(many: Protocol, clean: np.ndarray, snr: float, noise: str) -> None:
+    """Relative to S0 as it is measured: at SNR 3 the mean magnitude is itself 6 % too large (Rice)."""
+    measured = add_noise(clean, many, snr, seed=5, noise=noise)  # type: ignore[arg-type]
+    inflated = 1.0 if snr > 20 else scipy.stats.rice.mean(snr, scale=1 / snr)
+    sigma = estimate_sigma(measured, many, magnitude=noise == "rician")
+    assert sigma == pytest.approx(1.0 / snr / inflated, rel=0.02)
+
+
+def test_what_tells_no_noise_is_refused(many: Protocol, clean: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"^sigma: .*do not differ"):
+        estimate_sigma(clean, many, magnitude=True)
+    few = many.select([0, COUNT, COUNT + 100, COUNT + 101 + COUNT])
+    with pytest.raises(InputError, match=r"^sigma: no sequence has two"):
+        estimate_sigma(np.ones(4), few, magnitude=True)
+    with pytest.raises(InputError, match=r"^snr: "):
+        add_noise(clean, many, 0.0, seed=1)
