@@ -171,6 +171,17 @@ class Operators:
         return gradients
 
     @cached_property
+    def mass_inverse(self) -> DistributedMatrix:
+        """The inverse of the mass where every cell has unknowns of its own: cell by cell."""
+        nodes = NODES[self.space.degree]
+        dofs = self.space.dofs.dofmap.list[: self.mass.rows.size_local // nodes]
+        blocks = np.asarray(self.mass.local[np.repeat(dofs, nodes, axis=1).ravel(), np.tile(dofs, (1, nodes)).ravel()])
+        inverse = np.linalg.inv(blocks.reshape(-1, nodes, nodes))
+        rows, columns = np.repeat(dofs, nodes, axis=1).ravel(), np.tile(dofs, (1, nodes)).ravel()
+        local = sp.csr_matrix((inverse.ravel(), (rows, columns)), shape=self.mass.local.shape)
+        return DistributedMatrix(local, self.mass.rows, self.mass.columns)
+
+    @cached_property
     def total(self) -> FloatArray:
         """(owned dofs,) weights that integrate rho w over the domain: the signal functional and the start M 1."""
         return (self.mass @ np.ones((self.mass.columns.size_local, 1)))[:, 0]

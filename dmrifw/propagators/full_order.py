@@ -41,7 +41,8 @@ class FullSystem(System):
 
     def solve(self, shift: float, block: FloatArray) -> FloatArray:
         """See `System`. Collective."""
-        return self._factor(shift).solve(block)
+        inverse = self.operators.assembly.merge is None and shift == 0.0
+        return self.operators.mass_inverse @ block if inverse else self._factor(shift).solve(block)
 
     def coupled(self, block: FloatArray, needed: BoolArray) -> list[FloatArray | None]:
         """See `System`. Collective."""

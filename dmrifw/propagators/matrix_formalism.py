@@ -17,7 +17,7 @@ from dmrifw.propagators.system import System
 from dmrifw.propagators.trial import relaxed, trial_modes
 from dmrifw.typing import FloatArray
 
-_FIRST_MODES = 128
+_FIRST_MODES = 220
 """Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
 
 _MODE_SHARE = 0.5
@@ -26,7 +26,7 @@ _MODE_SHARE = 0.5
 _STATE_SHARE = 0.25
 """Error of states at the echo, relative to the start, over that of gradients: measured, two to four times less."""
 
-_SNAPSHOTS = (0, 2, 3)
+_SNAPSHOTS = (0, 3)
 """Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
 
 _FEW = 16
@@ -35,7 +35,7 @@ _FEW = 16
 _SMALL = 1000
 """Unknowns up to which a basis pays in any case: it may be complete, and ranks need not wait for each other."""
 
-_PER_ROUND = 40
+_PER_ROUND = 12
 """Distinct measurements at full order that cost about as much as enlarging a basis once."""
 
 
