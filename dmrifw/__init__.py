@@ -11,7 +11,12 @@ from typing import Any
 
 __version__ = version("dmrifw")
 
-_CLASSES = {"Grid": "dmrifw.mesh", "Protocol": "dmrifw.sequences", "Simulator": "dmrifw.bridge"}
+_CLASSES = {
+    "Grid": "dmrifw.mesh",
+    "Protocol": "dmrifw.sequences",
+    "SignalLayer": "dmrifw.bridge",
+    "Simulator": "dmrifw.bridge",
+}
 _MODULES = (
     "bridge errors forms hookspecs inversion mesh metrics operators parametrizations plotting plugins priors "
     "propagators report schedules sequences simulator spaces surface testing typing units verify"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
+from dmrifw.inputs import check_name
 from dmrifw.simulator import SignalModel
 from dmrifw.typing import ArrayLike, FloatArray
 
@@ -53,9 +54,11 @@ class Simulator(SignalModel):
         elif samples is not None:
             named["samples"] = samples
         named = {name: value for name, value in named.items() if value is not None}
-        tensors = [torch.as_tensor(value, dtype=torch.float64) for value in named.values()]
+        devices = [value.device for value in named.values() if isinstance(value, torch.Tensor)]
+        tensors = [torch.as_tensor(value, dtype=torch.float64, device="cpu") for value in named.values()]
         keep = any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
-        return _Signal.apply(self, rows, keep, tuple(named), *tensors)
+        signal: torch.Tensor = _Signal.apply(self, rows, keep, tuple(named), *tensors)
+        return signal.to(devices[0]) if devices else signal
 
 
 class SignalLayer(torch.nn.Module):
@@ -74,10 +77,11 @@ class SignalLayer(torch.nn.Module):
         self.simulator = simulator
         self._names = tuple(inputs)
         for name, value in inputs.items():
+            check_name(name)
             if isinstance(value, torch.nn.Parameter):
                 self.register_parameter(name, value)
             else:
-                self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64))
+                self.register_buffer(name, torch.as_tensor(value, dtype=torch.float64).detach().clone())
 
     def forward(self, rows: ArrayLike | None = None, **others: _Value) -> torch.Tensor:
         """Signals; inputs given here come before those of the layer. See `Simulator.__call__`. Collective."""
@@ -107,18 +111,16 @@ class _Signal(torch.autograd.Function):
         signal, tape = simulator.signal(rows=rows, keep=keep or any(ctx.wanted), **values)
         ctx.tape = tape
         ctx.save_for_backward(*tensors)  # so that torch tells when one was changed in place
-        return torch.from_numpy(signal).to(tensors[0].device)
+        return torch.from_numpy(signal)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, cotangent: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        tensors = ctx.saved_tensors
+        _ = ctx.saved_tensors  # torch's error where one of them was changed in place
         wanted = [name for name, needed in zip(ctx.names, ctx.wanted, strict=True) if needed]
         gradients = ctx.tape.pull_back(_array(cotangent), wanted)
-        out: list[torch.Tensor | None] = [None, None, None, None]
-        for name, tensor in zip(ctx.names, tensors, strict=True):
-            out.append(torch.from_numpy(gradients[name]).to(tensor.device) if name in gradients else None)
-        return tuple(out)
+        found = (torch.from_numpy(gradients[name]) if name in gradients else None for name in ctx.names)
+        return None, None, None, None, *found
 
     @staticmethod
     def jvp(ctx: Any, *tangents: torch.Tensor | None) -> torch.Tensor:

@@ -132,6 +132,18 @@ def relaxivity_layout(grid: Grid, walls: BoolArray | None, shape: tuple[int, ...
     )
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no input.
+
+    Raises:
+        InputError: There is no such input.
+
+    Local.
+    """
+    if name not in INPUTS:
+        raise InputError(f"there is no input {name!r}", f"give some of {', '.join(INPUTS)}", key=name)
+
+
 def check_positive(values: FloatArray, key: str, unit: str, infinite: bool = False) -> None:
     """Refuse what is not above zero.
 
@@ -157,7 +169,7 @@ def check_nonnegative(values: FloatArray, key: str, unit: str) -> None:
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{key} {first} is {values.flat[first]:g} {unit}, {int(bad.sum())} such in all",
+            f"entry {first} is {values.flat[first]:g} {unit}, {int(bad.sum())} such in all",
             "give finite values >= 0",
             key=key,
         )
@@ -275,8 +287,7 @@ class InputReader:
         """
         given: dict[str, Given] = {}
         for name, value in values.items():
-            if name not in INPUTS:
-                raise InputError(f"there is no input {name!r}", f"give some of {', '.join(INPUTS)}", key=name)
+            check_name(name)
             if value is None:
                 continue
             if name == "samples":
@@ -288,7 +299,7 @@ class InputReader:
         return given
 
     def _permeability(self, array: FloatArray) -> Given:
-        check_nonnegative(array, "permeability of face", "um/ms")
+        check_nonnegative(array, "permeability", "um/ms")
         return _linear("permeability", permeability_layout(self.grid, array.shape), array)
 
     def _diffusivity(self, array: FloatArray) -> Given:
@@ -299,13 +310,13 @@ class InputReader:
     def _T2(self, array: FloatArray) -> Given:
         check_positive(array, "T2", "ms", infinite=True)
         layout = cell_layout(self.grid, array.shape, "T2")
-        slope = -(np.reciprocal(array) ** 2)
+        slope = -np.asarray(np.reciprocal(array) ** 2)
 
         def along(change: FloatArray) -> FloatArray:
             return layout.expand(slope * _of_shape(layout.shape, change, "T2"))
 
         def back(bar: FloatArray) -> FloatArray:
-            return slope * layout.collect(bar)
+            return np.asarray(slope * layout.collect(bar))
 
         return Given("relaxation_rate", layout.expand(np.reciprocal(array)), along, back)
 
@@ -314,7 +325,7 @@ class InputReader:
         return _linear("density", cell_layout(self.grid, array.shape, "density"), array)
 
     def _surface_relaxivity(self, array: FloatArray) -> Given:
-        check_nonnegative(array, "surface_relaxivity of face", "um/ms")
+        check_nonnegative(array, "surface_relaxivity", "um/ms")
         layout = relaxivity_layout(self.grid, self.walls, array.shape)
         return _linear("surface_relaxivity", layout, array)
 

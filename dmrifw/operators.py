@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from dmrifw.assembly import INPUTS, Assembly, Term
-from dmrifw.encoding import Encoding, rounded
+from dmrifw.encoding import Encoding
 from dmrifw.matrices import DistributedMatrix
 from dmrifw.mesh.grid import triangle_areas
 from dmrifw.spaces import NODES
@@ -56,8 +56,8 @@ class Operators:
         tissue: The coefficients.
         open_faces: (F,) faces whose permeability has an effect: interior ones, and exterior ones if permeable.
         encoding: How gradients enter.
-        slowest_relaxation: The smallest 1/T2, 1/ms. It acts on all of w alike, so it is no part of the operators but a
-            factor of the signals.
+        slowest_relaxation: The smallest 1/T2, 1/ms, or 0 in a varied tissue. It acts on all of w alike, so it is no
+            part of the operators but a factor of the signals.
         mass: (rho w, v).
         decay: (rho D grad w, grad v) + (rho w/T2, v) without the slowest relaxation, and the loss at surfaces.
         couplings: The matrices that `encoding` weights: for i = 0, 1, 2 the moment (rho x_i w, v), relative to the
@@ -67,8 +67,9 @@ class Operators:
         assembly: The compiled forms of a space.
         tissue: The coefficients.
         permeable_exterior: Whether exterior faces let magnetization out.
-        varied: Whether the tissue is one of many: its slowest relaxation and its mean diffusivity, which no signal
-            depends on but by the error of time stepping, are then rounded, and so are constants to every derivative.
+        varied: Whether the tissue is one of many: its slowest relaxation is then no factor of its own, and its mean
+            diffusivity, which no signal depends on but by the error of time stepping, is rounded: so both are constants
+            to every derivative.
 
     Collective.
     """
@@ -81,8 +82,7 @@ class Operators:
         self.open_faces: BoolArray = ~space.grid.is_exterior | (space.outside & permeable_exterior)
         water = tissue.density * space.grid.cell_volumes
         self.encoding = Encoding.of(space.periodic, tissue.diffusivity, water, varied)
-        slowest = float(tissue.relaxation_rate.min())
-        self.slowest_relaxation = rounded(slowest) if varied else slowest
+        self.slowest_relaxation = 0.0 if varied else float(tissue.relaxation_rate.min())
         kept = np.where(space.outside | ~space.grid.is_exterior, tissue.surface_relaxivity, 0.0)
         further = tissue.relaxation_rate - self.slowest_relaxation
         self._inputs = {**vars(tissue), "relaxation_rate": further, "surface_relaxivity": kept}

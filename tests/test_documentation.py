@@ -68,6 +68,11 @@ def test_the_example_of_the_shapes_page_runs() -> None:
     exec(compile(example, "shapes.md", "exec"), {})
 
 
+def test_the_example_of_the_gradients_page_runs() -> None:
+    (example,) = blocks((ROOT / "docs/gradients.md").read_text(), "python")
+    exec(compile(example, "gradients.md", "exec"), {})
+
+
 def test_the_config_of_the_readme_is_good_for_an_inversion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config,) = blocks(README, "toml")
     (tmp_path / "sphere.toml").write_text(config)

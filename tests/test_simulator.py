@@ -78,6 +78,29 @@ def test_relaxation_and_density() -> None:
     assert tissue[0] == pytest.approx(0.7 * np.exp(-13.0 / 40.0) * grid.volume, rel=1e-12)
 
 
+@pytest.mark.parametrize("method", ["full-order", "matrix-formalism"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"T2": 22.0},
+        {"T2": 40.0},
+        {"T2": np.linspace(5.0, 50.0, 48), "density": np.linspace(0.5, 1.0, 48)},
+        {"diffusivity": np.linspace(1.0, 3.0, 48), "surface_relaxivity": 0.05},
+        {"diffusivity": np.diag([1.0, 2.0, 3.0])},
+    ],
+)
+def test_an_input_of_a_call_is_that_of_another_model(inputs, method: str) -> None:
+    """What a call replaces is as if the model had been made with it, to the tolerance; and S0 as exactly."""
+    grid = bcc_grid(cells=2, size=8.0)
+    protocol = Protocol.pgse([0, 1500], [[1, 0, 0], [0, 0, 1]], 4.0, 8.0)
+    options = {"tolerance": 1e-5, "method": method}
+    found, _ = SignalModel(grid, protocol, T2=60.0, **options).signal(0.2, keep=False, **inputs)
+    expected, _ = SignalModel(grid, protocol, **{"T2": 60.0, **inputs}, **options).signal(0.2, keep=False)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * abs(expected[0]))
+    if isinstance(inputs.get("T2"), float):
+        assert found[0].real == pytest.approx(grid.volume * np.exp(-12.0 / inputs["T2"]), rel=1e-6)
+
+
 def test_rows_choose_measurements() -> None:
     """A subset is the same as the whole, and order is the caller's."""
     grid = bcc_grid(cells=2, size=40 / 3)

@@ -79,9 +79,13 @@ class MatrixFormalism(Propagator):
         if self._held is None or any(int(sequence) not in self._measured for sequence in experiment.sequences):
             return self._enlarged(self._first(full), full, experiment) or full
         modes, near = self._held, experiment.is_near(self._compared)
-        if not near and not modes.complete:  # what is stiff follows the tissue at once, and so must the basis
-            modes = replace(modes, vectors=relaxed(full, modes.vectors))
-        system = ReducedSystem(experiment.operators, modes.carried(experiment.operators, full.matrix))
+        moved = not near and not modes.complete
+        if moved:  # what is stiff follows the tissue at once, and so must the basis
+            modes = replace(modes, vectors=relaxed(full, _without_unit(modes, full)))
+        modes = modes.carried(experiment.operators, full.matrix)
+        if moved:  # derivatives rely on the start w = 1 being in the basis
+            modes = modes.enriched(full.unit[:, None], experiment.operators, full.matrix, 1e-9)
+        system = ReducedSystem(experiment.operators, modes)
         if system.modes.complete or near:
             return system
         self._turn += 1
@@ -198,3 +202,12 @@ class Automatic(MatrixFormalism):
 
     def _rounds(self, experiment: Experiment) -> int:
         return max(2, experiment.distinct_count // _PER_ROUND)
+
+
+def _without_unit(modes: Modes, full: FullSystem) -> FloatArray:
+    """(owned unknowns, r - 1) the span of modes but for the field w = 1, which comes back when they have moved."""
+    share = full.operators.comm.allreduce(modes.vectors.T @ full.total)
+    mirror = share / np.linalg.norm(share)
+    mirror[0] += 1.0 if mirror[0] >= 0 else -1.0  # Householder: takes the share to the first column
+    turned = modes.vectors - np.outer(modes.vectors @ mirror, 2.0 / (mirror @ mirror) * mirror)
+    return np.ascontiguousarray(turned[:, 1:])

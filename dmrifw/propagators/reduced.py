@@ -79,7 +79,7 @@ class ReducedSystem(System):
         """See `System`. Collective."""
         size, vectors, operators = len(self.rates), self.modes.vectors, self.operators
         summed = {}
-        for name in {*groups, *(["diffusion"] if exchange else [])}:
+        for name in sorted({*groups, *(["diffusion"] if exchange else [])}):  # in one order on all ranks
             mine = pieces.get(name, np.zeros((size, size)))
             summed[name] = vectors @ operators.comm.allreduce(mine)
         cells = {name: operators.cell_products(summed[name], vectors) for name in groups}

@@ -35,11 +35,11 @@ def best(task: Callable[[], object], repeats: int = 3) -> float:
 
 def gradient_flop(simulator: Simulator, permeability: np.ndarray) -> tuple[int, float]:
     """Modes held and flop of the matrix products of signal, adjoint and sensitivity (see propagators/reduced.py)."""
-    _, tape = simulator.signal(permeability)
-    modes = tape.system.size
-    if not tape.system.divided:  # full order: its work is sparse solves
+    record = simulator.signal(permeability)[1]._record
+    modes = len(record.system.unit)
+    if not record.system.divided:  # full order: its work is sparse solves
         return modes, np.nan
-    steps = sum(len(batch.damping) * sum(cut.steps for cut in batch.cuts if not cut.still) for batch, _ in tape.batches)
+    steps = sum(len(batch.damping) * sum(cut.steps for cut in batch.cuts if not cut.still) for batch in record.batches)
     return modes, (72 + 72 + 24) * modes**2 * steps
 
 

@@ -42,8 +42,8 @@ def measure(h: float, axial_h: float, periodic: bool, tolerance: float) -> None:
     done = time.perf_counter()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     attenuation = float(np.abs(signal[-1] / signal[0]))
-    unknowns = model.operators.mass.rows.size_global
-    print(len(grid.cells), unknowns, tape.system.size, assembled - started, done - assembled, memory, attenuation)
+    unknowns, basis = model.operators.mass.rows.size_global, len(tape._record.system.unit)
+    print(len(grid.cells), unknowns, basis, assembled - started, done - assembled, memory, attenuation)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import from_arrays, layers
-from dmrifw.propagators import FullOrder
+from dmrifw.propagators.held_steps import HeldSteps
 from dmrifw.propagators.steps import Steps
 from dmrifw.sequences import PGSE, BTensor
 
@@ -30,7 +30,7 @@ def results(options: dict) -> dict[str, np.ndarray]:
         Protocol.product(waveforms[0], [0], [[1.0, 0.0, 0.0]]),
     )
     permeability = 10 ** np.random.default_rng(0).uniform(-2, 0, len(grid.faces))
-    FullOrder._steps = lambda *_: Steps(3.0, 2.0)
+    HeldSteps.of = lambda *_: Steps(3.0, 2.0)
     simulator = Simulator(
         grid,
         protocol,

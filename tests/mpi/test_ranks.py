@@ -14,6 +14,8 @@ import pytest
 
 SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
 FULL_ORDER = Path(__file__).parent / "full_order.py"
+GRADIENTS = Path(__file__).parent / "gradients.py"
+SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
 
@@ -86,3 +88,50 @@ def test_full_order_on_ranks(serial_full_order, tmp_path: Path, ranks: int) -> N
 def test_full_order_in_the_complex_build(serial_full_order, tmp_path: Path) -> None:
     """Factorizations are of complex matrices there, with nothing in their imaginary parts."""
     assert_all_same(serial_full_order, run(tmp_path, 1, environment=COMPLEX, script=FULL_ORDER))
+
+
+@pytest.fixture(scope="module", params=["walls", pytest.param("ambient", marks=pytest.mark.slow)])
+def serial_gradients(request, tmp_path_factory) -> tuple[str, dict[str, np.ndarray]]:
+    found = run(tmp_path_factory.mktemp("serial"), 1, request.param, script=GRADIENTS, environment=SHARED)
+    assert_exact(found)
+    return request.param, found
+
+
+def assert_exact(found: dict[str, np.ndarray]) -> None:
+    """Taylor remainders fall as h^2, and both directions of differentiation agree, for every input and method."""
+    rates = {key: float(value) for key, value in found.items() if " rate " in key}
+    products = {key: float(value) for key, value in found.items() if " products " in key}
+    assert len(rates) == len(products) == 16
+    assert min(rates.values()) >= 1.95, rates
+    assert max(products.values()) <= 1e-10, products
+
+
+def assert_same_gradients(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    """1e-9 of the largest at full order; 1e-8 in a basis, which a resolution cuts, so that rounding moves it a bit."""
+    compared = [key for key in one if "gradient" in key or "signal" in key]
+    assert len(compared) == 18
+    for key in compared:
+        scale = np.abs(one[key]).max()
+        assert scale > 0
+        atol = (1e-9 if key.startswith("full-order") else 1e-8) * scale
+        np.testing.assert_allclose(other[key], one[key], rtol=0, atol=atol, err_msg=key)
+
+
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_gradients_by_all_inputs_on_ranks(serial_gradients, tmp_path: Path, ranks: int) -> None:
+    """Exact on any number of ranks, and the same gradients by vertices, cells, faces, q and samples."""
+    space, expected = serial_gradients
+    found = run(tmp_path, ranks, space, script=GRADIENTS, environment=SHARED)
+    assert found["ranks"] == ranks
+    assert_exact(found)
+    assert_same_gradients(expected, found)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path(COMPLEX["PETSC_DIR"]).exists(), reason="this machine has no complex PETSc build")
+def test_gradients_by_all_inputs_in_the_complex_build(serial_gradients, tmp_path: Path) -> None:
+    """Derivative forms too are compiled in float64."""
+    space, expected = serial_gradients
+    found = run(tmp_path, 1, space, script=GRADIENTS, environment={**SHARED, **COMPLEX})
+    assert_exact(found)
+    assert_same_gradients(expected, found)

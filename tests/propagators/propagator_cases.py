@@ -5,11 +5,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import scipy.linalg
 
 from dmrifw import Protocol
 from dmrifw.mesh import bcc_grid, cylinders, layers, packed_cylinders, shape_barrier, spheres
 from dmrifw.mesh.shapes import Sphere
+from dmrifw.propagators.held_steps import HeldSteps
+from dmrifw.propagators.steps import Steps
 from dmrifw.sequences import DDE, OGSE, PGSE, BTensor, Sampled, fibonacci_directions
 from dmrifw.simulator import SignalModel
 
@@ -83,6 +86,12 @@ def attenuations(name: str, method: str, tolerance: float) -> np.ndarray:
         permeability, keep=False
     )
     return signal / signal[0]
+
+
+def fix_steps(monkeypatch: pytest.MonkeyPatch, driven: float, still: float) -> None:
+    """Let every sequence be cut into so many steps per ms, whatever their error."""
+    monkeypatch.setattr(HeldSteps, "of", lambda *_: Steps(driven, still))
+    monkeypatch.setattr(HeldSteps, "renewed", lambda *_: False)
 
 
 def dense_signal(model: SignalModel, permeability: np.ndarray, steps_per_ms: float) -> np.ndarray:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from propagator_cases import ASYMMETRIC, case, dense_signal
+from propagator_cases import ASYMMETRIC, case, dense_signal, fix_steps
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import bcc_grid, layers
-from dmrifw.propagators import FullOrder, propagator
+from dmrifw.propagators import propagator
+from dmrifw.propagators.held_steps import attenuation
 from dmrifw.propagators.steps import Drive, Steps
 from dmrifw.sequences import OGSE, PGSE, BTensor
 from dmrifw.simulator import SignalModel
@@ -42,12 +43,12 @@ def test_signals_in_a_periodic_cell_are_matrix_exponentials() -> None:
 def test_fourth_order_in_the_step() -> None:
     """Errors against matrix exponentials fall as h^4, up to some stiffness: a rate of at least 3.5."""
     model, permeability = full_order("layers", 1e-3)
-    system = model.propagator._system(permeability, np.arange(len(model.protocol)))
+    system = model.propagator._system(model._experiment(permeability, None, {})[0])
     rows = [0, 3, 4, 6]
     drive = Drive(model.protocol.waveforms[0], model.protocol.q[rows], model.operators.encoding)
     expected = dense_signal(model, permeability, 0.0)
     errors = [
-        np.abs(model.propagator.attenuation(system, drive, Steps(n, n)) - expected[rows] / expected[0])[1:].max()
+        np.abs(attenuation(system, drive, Steps(n, n)) - expected[rows] / expected[0])[1:].max()
         for n in (4.0, 8.0, 16.0)
     ]
     assert (np.log2(np.array(errors[:-1]) / errors[1:]) > 3.5).all()
@@ -116,7 +117,7 @@ def test_gradient_is_exact_for_the_discrete_scheme(name: str, monkeypatch) -> No
 
     The steps are coarse, the same for every permeability: what is exact is so whatever they are.
     """
-    monkeypatch.setattr(FullOrder, "_steps", lambda *_: Steps(2.0, 1.0))
+    fix_steps(monkeypatch, 2.0, 1.0)
     simulator, loss, start = loss_of(*GRADIENTS[name], "full-order")
     direction = torch.from_numpy(np.random.default_rng(4).standard_normal(len(start))) * start
     assert taylor_test(loss, start, direction, step=0.1, halvings=3).rate > 1.95

@@ -5,14 +5,13 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from propagator_cases import CASES, attenuations, case
+from propagator_cases import CASES, attenuations, case, fix_steps
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import bcc_grid, layers
-from dmrifw.propagators import FullOrder, MatrixFormalism, matrix_formalism
+from dmrifw.propagators import FullOrder, matrix_formalism
 from dmrifw.propagators.full_order import FullSystem
-from dmrifw.propagators.matrix_formalism import ReducedSystem
-from dmrifw.propagators.steps import Steps
+from dmrifw.propagators.reduced import ReducedSystem
 from dmrifw.sequences import PGSE
 from dmrifw.simulator import SignalModel
 from dmrifw.verify import finite_difference, taylor_test
@@ -47,10 +46,9 @@ def test_a_basis_that_is_not_complete_keeps_the_tolerance() -> None:
     """The lowest modes alone are not enough for uniform permeability 1: those added after comparison are."""
     grid, protocol, permeability, options = case("uniform")
     model = SignalModel(grid, protocol, tolerance=1e-4, method="matrix-formalism", **options)
-    rows = np.arange(len(protocol))
-    system = model.propagator._system(permeability, rows)
+    system = model.propagator._system(model._experiment(permeability, None, {})[0])
     assert isinstance(system, ReducedSystem)
-    assert system.size < model.operators.mass.rows.size_global
+    assert len(system.unit) < model.operators.mass.rows.size_global
     found = attenuations("uniform", "matrix-formalism", 1e-4)
     assert np.abs(found - reference("uniform", 1e-6)).max() < 1e-4
 
@@ -63,7 +61,7 @@ def test_automatic_takes_full_order_for_few_measurements(monkeypatch: pytest.Mon
         directions = np.random.default_rng(0).standard_normal((count, 3))
         protocol = Protocol.product(PGSE(2.0, 3.0), [0, 500], directions / np.linalg.norm(directions, axis=1)[:, None])
         model = SignalModel(grid, protocol, interfaces=grid.is_interface)
-        assert isinstance(model.propagator._system(np.zeros(len(grid.faces)), np.arange(len(protocol))), kind)
+        assert isinstance(model.propagator._system(model._experiment(0.0, None, {})[0]), kind)
     assert not isinstance(model.propagator, FullOrder)
 
 
@@ -82,7 +80,7 @@ def test_gradient_of_a_complete_basis(name: str, monkeypatch) -> None:
 
     The steps are coarse: what is exact is so whatever they are.
     """
-    monkeypatch.setattr(MatrixFormalism, "_steps", lambda *_: Steps(3.0, 0.0))
+    fix_steps(monkeypatch, 3.0, 0.0)
     options = COMPLETE[name]
     grid = layers([4.0], [4.0, 4.0], 2.0, 2.0) if "periodic" in options else bcc_grid(cells=2, size=6.0)
     random = np.random.default_rng(5)

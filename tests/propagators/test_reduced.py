@@ -1,12 +1,17 @@
 """The reduced dynamics against the matrix exponential, and its adjoint against differences."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
+from mpi4py import MPI
 
 from dmrifw.encoding import Encoding
 from dmrifw.propagators import imex
-from dmrifw.propagators.reduced import ReducedModel
+from dmrifw.propagators.modes import Modes
+from dmrifw.propagators.reduced import ReducedSystem
 from dmrifw.propagators.steps import Drive, Interval, Steps, intervals
 from dmrifw.sequences import PGSE
 
@@ -26,10 +31,11 @@ def matrices() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.diag(rates), moments + moments.transpose(0, 2, 1), random.standard_normal(12)
 
 
-def model_of(operator: np.ndarray, moments: np.ndarray, total: np.ndarray) -> tuple[ReducedModel, np.ndarray]:
-    rates, modes = np.linalg.eigh(operator)
-    stacked = np.concatenate([modes.T @ moment @ modes for moment in moments])
-    return ReducedModel(np.maximum(rates, 0.0), stacked, modes.T @ total), modes
+def model_of(operator: np.ndarray, moments: np.ndarray, total: np.ndarray) -> ReducedSystem:
+    """The equation with mass 1, the field w = 1 having the coefficients `total`, in the basis of all modes."""
+    rates, vectors = np.linalg.eigh(operator)
+    operators: Any = SimpleNamespace(comm=MPI.COMM_SELF, couplings=moments, total=total)
+    return ReducedSystem(operators, Modes(np.maximum(rates, 0.0), vectors, complete=True))
 
 
 def exact(operator: np.ndarray, moments: np.ndarray, total: np.ndarray, q: np.ndarray) -> complex:
@@ -44,9 +50,24 @@ def cut(steps: float) -> list[Interval]:
     return intervals(WAVEFORM, REFLECTING, Steps(steps, steps))
 
 
-def squared(model: ReducedModel, steps: float) -> np.ndarray:
-    final = imex.evolve(model, model.start(len(Q)), DRIVE, cut(steps), False).final
-    return (final[:, : len(Q)] ** 2 + final[:, len(Q) :] ** 2).sum(axis=0)
+def squared(model: ReducedSystem, steps: float) -> np.ndarray:
+    return model.read(model.evolve(DRIVE, cut(steps), False).final, squared=True).real
+
+
+class Products:
+    """An `imex.Derivative` of the diffusion operator alone: the sum of left right^T."""
+
+    def __init__(self) -> None:
+        self.sum: np.ndarray | float = 0.0
+
+    def diffusion(self, left: np.ndarray, right: np.ndarray) -> None:
+        self.sum = self.sum + left @ right.T
+
+    def mass(self, *_: object) -> None:
+        """The mass is held."""
+
+    def drive(self, *_: object) -> None:
+        """So is the drive."""
 
 
 def test_half_an_evolution_gives_the_exact_signal(matrices) -> None:
@@ -54,12 +75,12 @@ def test_half_an_evolution_gives_the_exact_signal(matrices) -> None:
     operator, moments, total = matrices
     expected = [exact(operator, moments, total, q) for q in Q]
     assert np.abs(np.imag(expected)).max() < 1e-12
-    np.testing.assert_allclose(squared(model_of(*matrices)[0], 40), np.real(expected), rtol=1e-6)
+    np.testing.assert_allclose(squared(model_of(*matrices), 40), np.real(expected), rtol=1e-6)
 
 
 def test_convergence_is_of_fourth_order(matrices) -> None:
     """ARK4(3)6L[2]SA (Kennedy and Carpenter 2003): halving the step divides the error by 16."""
-    model, _ = model_of(*matrices)
+    model = model_of(*matrices)
     expected = np.real([exact(*matrices, q) for q in Q[:2]])
     errors = [np.abs(squared(model, steps)[:2] - expected).max() for steps in (8, 16, 32)]
     assert np.log2(errors[0] / errors[1]) > 3.6
@@ -70,7 +91,7 @@ def test_no_gradient_is_pure_decay(matrices) -> None:
     """With q = 0 the signal is sum total^2 exp(-rate TE)."""
     operator, _, total = matrices
     expected = total**2 @ np.exp(-np.diag(operator) * WAVEFORM.echo_time)
-    assert squared(model_of(*matrices)[0], 40)[2] == pytest.approx(expected, rel=1e-8)
+    assert squared(model_of(*matrices), 40)[2] == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize("steps", [0.4, 3.0])
@@ -79,19 +100,18 @@ def test_adjoint_is_exact_for_the_discrete_scheme(matrices, steps: float) -> Non
     operator, moments, total = matrices
     weights = np.array([1.0, -2.0, 0.5])
     operator = operator + 0.1 * np.eye(12)  # stays positive when it is perturbed
-    model, modes = model_of(operator, moments, total)
+    model = model_of(operator, moments, total)
     cuts = cut(steps)
-    trajectory = imex.evolve(model, model.start(len(Q)), DRIVE, cuts, True)
-    pieces: list[np.ndarray] = []
-    seed = 2 * trajectory.final * np.tile(weights, 2)
-    imex.pull_back(model, DRIVE, cuts, trajectory, seed, lambda left, right: pieces.append(left @ right.T))
-    gradient = np.sum(pieces, axis=0)
+    trajectory = model.evolve(DRIVE, cuts, True)
+    products = Products()
+    imex.pull_back(model, DRIVE, cuts, trajectory, 2 * trajectory.final * np.tile(weights, 2), products)
     direction = np.random.default_rng(2).standard_normal(operator.shape)
     direction = direction + direction.T
     h = 1e-5
     ahead, behind = (
-        weights @ squared(model_of(operator + sign * h * direction, moments, total)[0], steps) for sign in (1, -1)
+        weights @ squared(model_of(operator + sign * h * direction, moments, total), steps) for sign in (1, -1)
     )
-    claimed = float((modes @ gradient @ modes.T * direction).sum())
+    vectors = model.modes.vectors
+    claimed = float((vectors @ products.sum @ vectors.T * direction).sum())
     assert abs(claimed) > 0.1
     assert claimed == pytest.approx((ahead - behind) / (2 * h), rel=1e-7)
