@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from checkpoint_schedules import Copy, EndReverse, Forward, Move, Reverse, Revolve
 
 from dmrifw.propagators.steps import Drive, Interval
 from dmrifw.typing import FloatArray
@@ -96,17 +97,19 @@ class Trajectory:
     """What a forward evolution leaves for its adjoint.
 
     Attributes:
+        start: (n, 2m) block at the start.
         final: (n, 2m) block at the end.
-        stages: Per step, the six stages, (n, 2m) each.
+        stages: Per step, the six stages, (n, 2m) each; empty if they were not kept.
     """
 
+    start: FloatArray
     final: FloatArray
     stages: list[list[FloatArray]] = field(default_factory=list)
 
-    def around(self, number: int) -> tuple[list[FloatArray], FloatArray]:
-        """The stages of a step, and the state at its end."""
+    def after(self, number: int) -> FloatArray:
+        """The state at the end of a step that was kept."""
         last = number == len(self.stages) - 1
-        return self.stages[number], self.final if last else self.stages[number + 1][0]
+        return self.final if last else self.stages[number + 1][0]
 
 
 class Derivative(Protocol):
@@ -150,7 +153,7 @@ def evolve(equation: Equation, start: FloatArray, drive: Drive, cuts: list[Inter
 
     Collective if the equation is distributed.
     """
-    trajectory = Trajectory(start)
+    trajectory = Trajectory(start, start)
     block = start
     for step in _steps(drive, cuts):
         block, stages = _step(equation, step, block)
@@ -167,23 +170,29 @@ def pull_back(
     trajectory: Trajectory,
     seed: FloatArray,
     derivative: Derivative,
+    snapshots: int = 1,
 ) -> None:
     """The exact derivative of the discrete scheme, backwards.
+
+    Where the stages were not kept they are computed again, with as few steps as `snapshots` states of memory allow.
 
     Args:
         equation: As in `evolve`.
         drive: As in `evolve`.
         cuts: As in `evolve`.
-        trajectory: What `evolve(..., keep=True)` returned.
+        trajectory: What `evolve` returned.
         seed: (n, 2m) cotangent of `trajectory.final`.
         derivative: What takes it.
+        snapshots: States that may be held at a time, at least 1, if the trajectory has no stages.
 
     Collective if the equation is distributed.
+
+    Source: Griewank and Walther, ACM Trans. Math. Softw. 26:19 (2000), for the schedule of states.
     """
     bar = seed
     steps = list(_steps(drive, cuts))
-    for number in reversed(range(len(steps))):
-        bar = _step_back(equation, steps[number], bar, *trajectory.around(number), derivative)
+    for number, stages, after in _backwards(equation, steps, trajectory, snapshots):
+        bar = _step_back(equation, steps[number], bar, stages, after, derivative)
 
 
 def push_forward(
@@ -195,7 +204,7 @@ def push_forward(
         equation: As in `evolve`.
         drive: As in `evolve`.
         cuts: As in `evolve`.
-        trajectory: What `evolve(..., keep=True)` returned.
+        trajectory: What `evolve` returned.
         direction: How the equation changes; the start does not.
 
     Returns:
@@ -203,10 +212,38 @@ def push_forward(
 
     Collective if the equation is distributed.
     """
-    change = np.zeros_like(trajectory.final)
+    change, after = np.zeros_like(trajectory.final), trajectory.start
     for number, step in enumerate(_steps(drive, cuts)):
-        change = _step_along(equation, step, change, *trajectory.around(number), direction)
+        if trajectory.stages:
+            stages, after = trajectory.stages[number], trajectory.after(number)
+        else:
+            after, stages = _step(equation, step, after)
+        change = _step_along(equation, step, change, stages, after, direction)
     return change
+
+
+def _backwards(
+    equation: Equation, steps: Sequence[_Step], trajectory: Trajectory, snapshots: int
+) -> Iterator[tuple[int, list[FloatArray], FloatArray]]:
+    """The steps from the last to the first: number, stages, and state at the end."""
+    if trajectory.stages:
+        for number in reversed(range(len(steps))):
+            yield number, trajectory.stages[number], trajectory.after(number)
+        return
+    held: dict[int, FloatArray] = {}
+    block, stages = trajectory.start, [trajectory.start]
+    for action in Revolve(len(steps), max(1, min(snapshots, len(steps) - 1))):
+        if isinstance(action, Forward):
+            if action.write_ics:
+                held[action.n0] = block
+            for number in range(action.n0, action.n1):
+                block, stages = _step(equation, steps[number], block)
+        elif isinstance(action, Copy | Move):
+            block = held[action.n] if isinstance(action, Copy) else held.pop(action.n)
+        elif isinstance(action, Reverse):
+            yield action.n0, stages, block
+        elif isinstance(action, EndReverse):
+            return
 
 
 class Moment(NamedTuple):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from mpi4py import MPI
 
+from dmrifw.errors import InputError
 from dmrifw.propagators import imex
 from dmrifw.propagators.drives import DriveChange, DriveGradient
 from dmrifw.propagators.experiment import Experiment
@@ -23,7 +24,7 @@ _BLOCK_BYTES = 5e8
 """Memory that the trajectories of one block of measurements may take."""
 
 _TAPE_BYTES = 1e9
-"""Memory that a tape may take; where trajectories take more, the way back runs every block once more."""
+"""Memory that the stages of a tape may take; where they take more, the way back computes them once more."""
 
 _FAR = 10.0
 """How far signals may move, in tolerances, until the error of held time steps is measured again."""
@@ -66,7 +67,7 @@ class Record:
         experiment: What was simulated.
         system: The equation that was integrated.
         batches: This rank's blocks.
-        trajectories: Theirs, as far as they were kept.
+        trajectories: Theirs, with stages as far as these were kept; None if no derivative was to follow.
         expand: (n,) distinct measurement of each one.
         signal: (distinct,) signals, replicated.
     """
@@ -79,9 +80,17 @@ class Record:
     signal: ComplexArray
 
     def trajectory(self, number: int) -> Trajectory:
-        """The whole trajectory of a block, run once more if it was not kept. Collective unless divided."""
+        """The trajectory of a block, with its stages if they fit into memory. Collective unless divided.
+
+        Raises:
+            InputError: The signals were computed without `keep`.
+        """
         kept, batch = self.trajectories[number], self.batches[number]
-        return kept if kept is not None else self.system.evolve(batch.drive, batch.cuts, True)
+        if kept is None:
+            raise InputError("these signals were computed without derivatives", "set keep=True", key="keep")
+        if kept.stages or _bytes(self.system, batch.cuts) * len(batch.damping) > 2 * _BLOCK_BYTES:
+            return kept
+        return self.system.evolve(batch.drive, batch.cuts, True)
 
 
 class Propagator(ABC):
@@ -166,7 +175,8 @@ class Propagator(ABC):
             cotangents = gathered[batch.rows] * batch.damping
             seed = system.seed(trajectory.final, cotangents, batch.squared, gathering)
             with system.threads(len(batch.drive.q)):
-                imex.pull_back(system, batch.drive, batch.cuts, trajectory, seed, gathering)
+                snapshots = int(_BLOCK_BYTES / trajectory.final.nbytes) + 1
+                imex.pull_back(system, batch.drive, batch.cuts, trajectory, seed, gathering, snapshots)
             if gathering.drives is not None:
                 if system.divided or operators.comm.rank == 0:
                     gathering.drives.add_damping((gathered[batch.rows].conj() * record.signal[batch.rows]).real)
@@ -245,7 +255,7 @@ class Propagator(ABC):
         for batch in batches:
             trajectory = system.evolve(batch.drive, batch.cuts, store)
             signal[batch.rows] = system.read(trajectory.final, batch.squared) * batch.damping
-            trajectories.append(trajectory if store or whole else None)
+            trajectories.append(trajectory if keep or whole else None)
         return Record(experiment, system, batches, trajectories, expand, comm.allreduce(signal))
 
     def _batches(self, system: System, experiment: Experiment, whole: bool) -> tuple[list[Batch], IntArray, int]:
@@ -300,7 +310,9 @@ def _no_samples(experiment: Experiment, name: str) -> FloatArray:
 def _lifted(record: Record) -> Iterator[tuple[Batch, FloatArray]]:
     """Batches with their final magnetization over density, on this rank's unknowns."""
     for number, batch in enumerate(record.batches):
-        yield batch, record.system.lift(record.trajectory(number).final)
+        trajectory = record.trajectories[number]
+        assert trajectory is not None
+        yield batch, record.system.lift(trajectory.final)
 
 
 def _by_sequence(record: Record) -> Iterator[tuple[int, ComplexArray]]:

@@ -7,9 +7,9 @@ from propagator_cases import ASYMMETRIC, case, dense_signal, fix_steps
 
 from dmrifw import Protocol, Simulator
 from dmrifw.mesh import bcc_grid, layers
-from dmrifw.propagators import propagator
+from dmrifw.propagators import imex, propagator
 from dmrifw.propagators.held_steps import attenuation
-from dmrifw.propagators.steps import Drive, Steps
+from dmrifw.propagators.steps import Drive, Steps, intervals
 from dmrifw.sequences import OGSE, PGSE, BTensor
 from dmrifw.simulator import SignalModel
 from dmrifw.verify import finite_difference, taylor_test
@@ -130,13 +130,38 @@ def test_gradient_is_exact_for_the_discrete_scheme(name: str, monkeypatch) -> No
 
 
 def test_gradient_of_a_recomputed_tape(monkeypatch) -> None:
-    """Where trajectories do not fit into memory they are computed again on the way back: the same numbers."""
-    _, loss, start = loss_of(*GRADIENTS["asymmetric"], "full-order")
-    gradients = []
-    for budget in (propagator._TAPE_BYTES, 0):
-        monkeypatch.setattr(propagator, "_TAPE_BYTES", budget)
-        leaf = start.clone().requires_grad_()
-        loss(leaf).backward()
-        gradients.append(leaf.grad)
-    assert gradients[0].abs().max() > 0
-    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-12, atol=1e-12 * float(gradients[0].abs().max()))
+    """What does not fit into memory is computed again on the way back, all of it or from states held by Revolve.
+
+    The same numbers, backwards and forwards, with stages kept, with those of a block at a time, and with few states.
+    """
+    simulator, _, start = loss_of(*GRADIENTS["asymmetric"], "full-order")
+    direction = np.random.default_rng(0).standard_normal(len(start))
+    found = []
+    for tape, block in ((1e9, 5e8), (0.0, 5e8), (0.0, 1e5)):
+        monkeypatch.setattr(propagator, "_TAPE_BYTES", tape)
+        monkeypatch.setattr(propagator, "_BLOCK_BYTES", block)
+        signal, record = simulator.signal(start.numpy())
+        found.append((record.pull_back(signal)["permeability"], record.push_forward({"permeability": direction})))
+    assert len(record._record.batches) == 1 and not record._record.trajectories[0].stages
+    for gradient, change in found[1:]:
+        np.testing.assert_allclose(gradient, found[0][0], rtol=1e-12, atol=1e-12 * np.abs(gradient).max())
+        np.testing.assert_allclose(change, found[0][1], rtol=1e-12, atol=1e-12 * np.abs(change).max())
+
+
+def test_the_schedule_of_states_goes_backwards(monkeypatch) -> None:
+    """With three states held, the way back through 30 steps takes each in order, with the stages of the way there."""
+    asked = []
+    monkeypatch.setattr(imex, "Revolve", lambda *size, made=imex.Revolve: asked.append(size) or made(*size))
+    model, permeability = full_order("layers", 1e-2)
+    system = model.propagator._system(model._experiment(permeability, None, {})[0])
+    drive = Drive(model.protocol.waveforms[0], model.protocol.q[:2], model.operators.encoding)
+    cuts = intervals(drive.waveform, drive.encoding, Steps(5.0, 5.0), whole=True)
+    steps = list(imex._steps(drive, cuts))
+    kept, bare = system.evolve(drive, cuts, True), system.evolve(drive, cuts, False)
+    assert len(steps) >= 30 and kept.stages and not bare.stages
+    both = zip(imex._backwards(system, steps, kept, 3), imex._backwards(system, steps, bare, 3), strict=True)
+    for position, (one, other) in enumerate(both):
+        assert one[0] == other[0] == len(steps) - 1 - position
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[2], other[2])
+    assert asked == [(len(steps), 3)]
