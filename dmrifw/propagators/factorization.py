@@ -8,10 +8,15 @@ import numpy as np
 from mpi4py import MPI
 
 from dmrifw.matrices import DistributedMatrix
+from dmrifw.propagators.threads import blas_threads_for
 from dmrifw.typing import FloatArray
 
 _COLUMNS_AT_ONCE = 128
 """Columns that MUMPS carries through its factors together."""
+
+
+_ROWS_PER_FRONT = 100
+"""Unknowns over the size of the largest dense block that their elimination meets, about."""
 
 
 class Factorization:
@@ -43,7 +48,8 @@ class Factorization:
         self._solver.setFactorSolverType("mumps")
         self._solver.setFactorSetUpSolverType()
         self._solver.getFactorMatrix().setMumpsIcntl(27, _COLUMNS_AT_ONCE)
-        self._solver.setUp()
+        with blas_threads_for(mass.rows.size_global // _ROWS_PER_FRONT):
+            self._solver.setUp()
         self._sizes = matrix.getSizes()[0]
 
     def solve(self, block: FloatArray) -> FloatArray:
@@ -55,7 +61,8 @@ class Factorization:
         right = PETSc.Mat().createDense(sizes, array=np.asfortranarray(block, dtype=PETSc.ScalarType), comm=self.comm)
         out = PETSc.Mat().createDense(sizes, comm=self.comm)
         out.setUp()
-        self._solver.getFactorMatrix().matSolve(right, out)
+        with blas_threads_for(0):  # MUMPS solves front by front, with small products
+            self._solver.getFactorMatrix().matSolve(right, out)
         solution: Any = out.getDenseArray().real.copy()
         right.destroy()
         out.destroy()

@@ -18,16 +18,16 @@ from dmrifw.propagators.trial import relaxed, trial_modes
 from dmrifw.typing import FloatArray
 
 _FIRST_MODES = 220
-"""Modes to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
+"""Fields to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
 
 _MODE_SHARE = 0.5
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
 
 _STATE_SHARE = 0.1
-"""Error of states at the echo, relative to the start, over that of gradients: measured, two to four times less."""
+"""Error of states at the echo, relative to the start, over that of gradients: measured, two to six times less."""
 
 _SNAPSHOTS = (0, 3)
-"""Stages of a step whose states span a basis: evenly spread, so that the steps may be twice as long as usual."""
+"""Stages of a step whose states span a basis: spread, so that the steps may be twice as long as usual."""
 
 _FEW = 16
 """Distinct measurements for which a basis does not pay."""
@@ -35,18 +35,17 @@ _FEW = 16
 _SMALL = 1000
 """Unknowns up to which a basis pays in any case: it may be complete, and ranks need not wait for each other."""
 
+_LARGE = 20_000
+"""Unknowns above which a basis starts larger: its vectors cost two solves each, those from trajectories many more."""
+
 _PER_ROUND = 12
 """Distinct measurements at full order that cost about as much as enlarging a basis once."""
-
 
 _RETRY = 10
 """Calls that stay at full order after a basis was given up."""
 
-_STALE = 1.0
-"""How many times the error of a new basis a held one may have."""
-
 _GROWTH = 2.0
-"""How many times as many vectors as at its making a held basis may have: then it is made anew."""
+"""How many times the vectors that it was made with a held basis may have; then it is made anew."""
 
 
 class MatrixFormalism(Propagator):
@@ -90,7 +89,7 @@ class MatrixFormalism(Propagator):
             return system
         self._turn += 1
         turn, which = divmod(self._turn, len(experiment.sequences))
-        states = self._left_out(system, full, experiment, [int(experiment.sequences[which])], turn, _STALE)
+        states = self._left_out(system, full, experiment, [int(experiment.sequences[which])], turn)
         if not states:
             self._held, self._compared = system.modes, experiment
             return system
@@ -111,7 +110,7 @@ class MatrixFormalism(Propagator):
         sequences = [int(sequence) for sequence in experiment.sequences]
         for turn in range(rounds + 1):
             system = ReducedSystem(experiment.operators, modes)
-            states = [] if modes.complete else self._left_out(system, full, experiment, sequences, turn, 1.0)
+            states = [] if modes.complete else self._left_out(system, full, experiment, sequences, turn)
             if not states:
                 self._held, self._compared = modes, experiment
                 self._made = len(modes.rates) if anew else self._made
@@ -125,9 +124,10 @@ class MatrixFormalism(Propagator):
     def _first(self, full: FullSystem) -> Modes:
         """The basis to start from: all modes of a small space."""
         operators = full.operators
+        size = operators.mass.rows.size_global
         count = int(np.ceil(_FIRST_MODES * (1e-3 / self.tolerance) ** 0.25))
-        if operators.mass.rows.size_global > _SMALL:
-            return trial_modes(full, count)
+        if size > _SMALL:
+            return trial_modes(full, count * max(1.0, size / _LARGE) ** (1 / 3))
         source = ModeSource(full.matrix, operators.mass, operators.comm)
         modes = source.lowest(count)
         return modes if modes.complete else modes.enriched(full.unit[:, None], operators, full.matrix, 1e-9)
@@ -148,15 +148,14 @@ class MatrixFormalism(Propagator):
         experiment: Experiment,
         sequences: list[int],
         turn: int,
-        slack: float,
     ) -> list[FloatArray]:
         """Compare some measurements of some sequences with full order, on the same coarse steps.
 
         Both err alike in time, so that what remains is the basis.
 
         Returns:
-            (owned unknowns, n) states at full order, for each sequence whose error is more than `slack` times what is
-            allowed.
+            (owned unknowns, n) states at full order, relative to what is left at the echo without gradients, for each
+            sequence whose error is more than its share.
 
         Collective.
         """
@@ -169,13 +168,15 @@ class MatrixFormalism(Propagator):
             trajectory = full.evolve(drive, cuts, keep=True)
             reduced = system.evolve(drive, cuts, keep=False).final
             missing = trajectory.final - system.lift(reduced)
-            unit = comm.allreduce(float(full.total @ full.unit))
-            by_signal = np.abs(comm.allreduce(full.read(missing, False))).max() / unit
-            by_state = np.sqrt(np.abs(comm.allreduce(full.read(missing, True))).max() / unit)
+            whole = np.abs(comm.allreduce(full.read(trajectory.final, True)))  # |u|^2 at the echo, at b = 0 first
+            start = comm.allreduce(float(full.total @ full.unit))
+            unweighted = np.abs(comm.allreduce(full.read(trajectory.final, False)))[0]
+            by_signal = np.abs(comm.allreduce(full.read(missing, False))).max() / unweighted
+            by_state = np.sqrt(np.abs(comm.allreduce(full.read(missing, True))).max() / whole[0])
             share = max(by_signal / (_MODE_SHARE * self.tolerance), by_state / (_STATE_SHARE * self.gradient_tolerance))
-            if comm.bcast(share) > slack:
+            if comm.bcast(share) > 1.0:
                 states = [stages[stage] for stages in trajectory.stages for stage in _SNAPSHOTS]
-                poor.append(np.hstack([*states, trajectory.final]))
+                poor.append(np.hstack([*states, trajectory.final]) * np.sqrt(start / whole[0]))
         return poor
 
 

@@ -39,7 +39,7 @@ def relaxed(full: FullSystem, fields: FloatArray) -> FloatArray:
     return fields
 
 
-def trial_modes(full: FullSystem, count: int) -> Modes:
+def trial_modes(full: FullSystem, count: float) -> Modes:
     """The Ritz modes of about `count` such fields and of w = 1, with which every measurement starts. Collective."""
     operators = full.operators
     space = operators.space
