@@ -16,7 +16,7 @@ from dmrifw.errors import InputError
 from dmrifw.inputs import Given, InputReader
 from dmrifw.mesh import Grid
 from dmrifw.operators import Operators
-from dmrifw.propagators import Automatic, Experiment, FullOrder, MatrixFormalism, Propagator
+from dmrifw.propagators import Automatic, Experiment, FullOrder, MatrixFormalism, Propagator, Truncation
 from dmrifw.sequences import Protocol
 from dmrifw.spaces import BrokenSpace
 from dmrifw.tape import Tape
@@ -57,6 +57,8 @@ class SignalModel:
         periodic: Per axis, or for all three, whether a box-shaped grid goes on at its opposite side.
         degree: 1 for linear elements, 2 for quadratic ones: these pay where walls are flat.
         tolerance: Error in S/S0.
+        gradient_tolerance: Relative error of gradients by what a basis of modes leaves out; by default 0.02 at a
+            tolerance of 1e-3, and as its square root. Both are kept by measured estimates: see `truncation`.
         method: "matrix-formalism", in a basis of modes; "full-order", the assembled equation itself; or "automatic",
             whichever costs less.
 
@@ -82,6 +84,7 @@ class SignalModel:
         periodic: bool | Sequence[bool] = False,
         degree: Degree = 1,
         tolerance: float = 1e-3,
+        gradient_tolerance: float | None = None,
         method: Method = "automatic",
     ) -> None:
         _check_choice(exterior, get_args(Exterior), "exterior")
@@ -89,6 +92,12 @@ class SignalModel:
         _check_choice(degree, get_args(Degree), "degree")
         if not 0 < tolerance < 1:
             raise InputError(f"tolerance = {tolerance:g}", "give an error in S/S0 between 0 and 1", key="tolerance")
+        if gradient_tolerance is not None and not 0 < gradient_tolerance < 1:
+            raise InputError(
+                f"gradient_tolerance = {gradient_tolerance:g}",
+                "give a number between 0 and 1",
+                key="gradient_tolerance",
+            )
         _share_cores(grid.comm)
         self.grid, self.protocol, self.exterior = grid, protocol, exterior
         walls = _checked_interfaces(grid, interfaces)
@@ -98,7 +107,7 @@ class SignalModel:
         given = self._reader.tissue(diffusivity, T2, density, surface_relaxivity)
         tissue = Tissue(points=grid.points, **{one.name: one.values for one in given})
         self.operators = Operators(self._assembly(tissue.diffusivity.ndim == 3), tissue, exterior == "permeable")
-        self.propagator: Propagator = PROPAGATORS[method](tolerance)
+        self.propagator: Propagator = PROPAGATORS[method](tolerance, gradient_tolerance)
 
     def signal(
         self, permeability: ArrayLike = 0.0, rows: ArrayLike | None = None, keep: bool = True, **others: ArrayLike
@@ -152,6 +161,11 @@ class SignalModel:
         Collective.
         """
         return self.propagator.magnetization(self._experiment(permeability, rows, others)[0])
+
+    @property
+    def truncation(self) -> Truncation:
+        """What the basis in use leaves out of signals and gradients, as last measured against full order."""
+        return self.propagator.truncation
 
     def forget(self) -> None:
         """Drop bases and time steps held from earlier calls: the next call is as if it were the first. Local."""

@@ -33,7 +33,13 @@ AMBIENT_TOLERANCE = 1e-3
 COMPARTMENT_TOLERANCE = 1e-5
 """Default error in S/S0 where only the faces between compartments are walls: below that of a usual mesh."""
 
-_ELSEWHERE = {"method": "solver", "tolerance": "solver", "degree": "solver", "periodic": "geometry"}
+_ELSEWHERE = {
+    "method": "solver",
+    "tolerance": "solver",
+    "gradient_tolerance": "solver",
+    "degree": "solver",
+    "periodic": "geometry",
+}
 """Arguments of `SignalModel` that do not come from `[tissue]`, and the tables that they do come from."""
 
 
@@ -119,6 +125,7 @@ class Case:
                 periodic=self.substrate.periodic,
                 degree=self.degree,
                 tolerance=self.tolerance,
+                gradient_tolerance=solver.gradient_tolerance,
                 method=solver.method,
             )
 

@@ -118,6 +118,7 @@ class Solver(Section):
     method: Method = "automatic"
     degree: Degree | None = None
     tolerance: Annotated[Positive, Field(lt=1)] | None = None
+    gradient_tolerance: Annotated[Positive, Field(lt=1)] | None = None
 
 
 class Adam(Section):

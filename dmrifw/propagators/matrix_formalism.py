@@ -10,7 +10,7 @@ from dmrifw.propagators.experiment import Experiment
 from dmrifw.propagators.full_order import FullSystem
 from dmrifw.propagators.held_steps import PROBES, coarse, first_steps, probe
 from dmrifw.propagators.modes import Modes, ModeSource
-from dmrifw.propagators.propagator import Propagator
+from dmrifw.propagators.propagator import Propagator, Truncation
 from dmrifw.propagators.reduced import ReducedSystem
 from dmrifw.propagators.steps import intervals
 from dmrifw.propagators.system import System
@@ -118,7 +118,7 @@ class MatrixFormalism(Propagator):
             if turn < rounds:
                 resolution = self._resolution * 0.3 ** self._laps(experiment, turn)
                 modes = modes.enriched(np.hstack(states), experiment.operators, full.matrix, resolution)
-        self._held = None
+        self._held, self.truncation = None, Truncation(0.0, 0.0)
         return None
 
     def _first(self, full: FullSystem) -> Modes:
@@ -159,7 +159,7 @@ class MatrixFormalism(Propagator):
 
         Collective.
         """
-        comm, poor = experiment.operators.comm, []
+        comm, poor, errors = experiment.operators.comm, [], [Truncation(0.0, 0.0)]
         for sequence in sequences:
             drive = probe(experiment, sequence, turn)
             if not drive.q.any():
@@ -173,10 +173,12 @@ class MatrixFormalism(Propagator):
             unweighted = np.abs(comm.allreduce(full.read(trajectory.final, False)))[0]
             by_signal = np.abs(comm.allreduce(full.read(missing, False))).max() / unweighted
             by_state = np.sqrt(np.abs(comm.allreduce(full.read(missing, True))).max() / whole[0])
-            share = max(by_signal / (_MODE_SHARE * self.tolerance), by_state / (_STATE_SHARE * self.gradient_tolerance))
-            if comm.bcast(share) > 1.0:
+            error = comm.bcast(Truncation(float(by_signal), float(by_state) / _STATE_SHARE))
+            errors.append(error)
+            if error.signal > _MODE_SHARE * self.tolerance or error.gradient > self.gradient_tolerance:
                 states = [stages[stage] for stages in trajectory.stages for stage in _SNAPSHOTS]
                 poor.append(np.hstack([*states, trajectory.final]) * np.sqrt(start / whole[0]))
+        self.truncation = Truncation(max(one.signal for one in errors), max(one.gradient for one in errors))
         return poor
 
 

@@ -33,6 +33,19 @@ Fields: TypeAlias = dict[str, FloatArray]
 """Arrays by the name of an input."""
 
 
+@dataclass(frozen=True)
+class Truncation:
+    """What a basis leaves out, as last compared with full order on some of the hardest measurements.
+
+    Attributes:
+        signal: Error of signals, over that at b = 0.
+        gradient: Estimate of the relative error of gradients, from that of states at the echo.
+    """
+
+    signal: float
+    gradient: float
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Distinct measurements of one waveform that this rank integrates.
@@ -103,11 +116,15 @@ class Propagator(ABC):
         tolerance: Error in S/S0, by measured estimates.
         gradient_tolerance: Relative error of gradients by what a basis leaves out, by measured estimates; 0.02 by
             default at a tolerance of 1e-3, and as its square root.
+
+    Attributes:
+        truncation: What the basis in use leaves out; nothing at full order and in a complete basis.
     """
 
     def __init__(self, tolerance: float, gradient_tolerance: float | None = None) -> None:
         self.tolerance = tolerance
         self.gradient_tolerance = gradient_tolerance or 0.02 * (tolerance / 1e-3) ** 0.5
+        self.truncation = Truncation(0.0, 0.0)
         self.steps = HeldSteps(tolerance)
         self._measured: dict[int, ComplexArray] = {}
 

@@ -8,11 +8,12 @@ import torch
 from propagator_cases import CASES, attenuations, case, fix_steps
 
 from dmrifw import Protocol, Simulator
-from dmrifw.mesh import bcc_grid, layers
+from dmrifw.mesh import bcc_grid, layers, shape_barrier
+from dmrifw.mesh.shapes import Sphere
 from dmrifw.propagators import FullOrder, matrix_formalism
 from dmrifw.propagators.full_order import FullSystem
 from dmrifw.propagators.reduced import ReducedSystem
-from dmrifw.sequences import PGSE
+from dmrifw.sequences import PGSE, fibonacci_directions
 from dmrifw.simulator import SignalModel
 from dmrifw.verify import finite_difference, taylor_test
 
@@ -63,6 +64,44 @@ def test_automatic_takes_full_order_for_few_measurements(monkeypatch: pytest.Mon
         model = SignalModel(grid, protocol, interfaces=grid.is_interface)
         assert isinstance(model.propagator._system(model._experiment(0.0, None, {})[0]), kind)
     assert not isinstance(model.propagator, FullOrder)
+
+
+def test_a_held_basis_follows_the_tissue(monkeypatch) -> None:
+    """From uniform to a sphere, to one elsewhere, to random permeabilities: signals and gradients as at full order."""
+    monkeypatch.setattr(matrix_formalism, "_SMALL", 0)
+    grid = bcc_grid(cells=3, size=20.0)
+    protocol = Protocol.product(PGSE(6.0, 12.0), [0, 1000, 3000], fibonacci_directions(12))
+    model = SignalModel(grid, protocol, tolerance=1e-3, method="matrix-formalism")
+    exact = SignalModel(grid, protocol, tolerance=1e-5, method="full-order")
+    random = 10 ** np.random.default_rng(1).uniform(-2, 2, len(grid.faces))
+    spheres = [np.where(shape_barrier(grid, Sphere(7.5, centre)), 0.01, 100.0) for centre in ((0, 0, 0), (3, 2, 0))]
+    for permeability in (np.ones(len(grid.faces)), *spheres, random, np.ones(len(grid.faces))):
+        signal, tape = model.signal(permeability)
+        expected, reference = exact.signal(permeability)
+        assert np.abs(signal - expected).max() < 1e-3 * abs(expected[0])
+        gradients = [one.pull_back(2 * expected)["permeability"] * permeability for one in (tape, reference)]
+        assert np.linalg.norm(gradients[0] - gradients[1]) < 0.05 * np.linalg.norm(gradients[1])
+        assert len(tape._record.system.unit) < 0.6 * model.operators.mass.rows.size_global
+
+
+def test_gradient_tolerance_makes_the_basis_larger(monkeypatch) -> None:
+    """Asked for better gradients, the measured estimate and the true error both fall, and signals stay good."""
+    monkeypatch.setattr(matrix_formalism, "_SMALL", 0)
+    grid = bcc_grid(cells=3, size=20.0)
+    protocol = Protocol.product(PGSE(6.0, 12.0), [0, 3000], fibonacci_directions(12))
+    ones = np.ones(len(grid.faces))
+    expected, reference = SignalModel(grid, protocol, tolerance=1e-5, method="full-order").signal(ones)
+    exact = reference.pull_back(2 * expected)["permeability"]
+    found = []
+    for tolerance in (0.2, 0.002):
+        model = SignalModel(grid, protocol, tolerance=1e-3, gradient_tolerance=tolerance, method="matrix-formalism")
+        _, tape = model.signal(ones)
+        error = np.linalg.norm(tape.pull_back(2 * expected)["permeability"] - exact) / np.linalg.norm(exact)
+        assert model.truncation.gradient <= tolerance and 0 < model.truncation.signal <= 1e-3
+        found.append((len(tape._record.system.unit), model.truncation.gradient, error))
+    small, large = found
+    assert small[0] < large[0] and small[1] > large[1] and small[2] > large[2]
+    assert large[2] < 0.01
 
 
 COMPLETE = {
