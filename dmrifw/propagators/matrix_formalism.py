@@ -23,7 +23,7 @@ _FIRST_MODES = 220
 _MODE_SHARE = 0.5
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
 
-_STATE_SHARE = 0.1
+_STATE_SHARE = 0.15
 """Error of states at the echo, relative to the start, over that of gradients: measured, two to six times less."""
 
 _SNAPSHOTS = (0, 3)
