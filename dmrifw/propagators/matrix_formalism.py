@@ -20,7 +20,7 @@ from dmrifw.typing import FloatArray
 _FIRST_MODES = 220
 """Fields to start from at a tolerance of 1e-3; their number grows as its fourth root falls."""
 
-_MODE_SHARE = 0.5
+_MODE_SHARE = 0.35
 """Share of the tolerance given to truncation; what time stepping leaves is reserve for the estimates."""
 
 _STATE_SHARE = 0.15
