@@ -68,8 +68,7 @@ class Assembly:
         self._changes = {name: table.function() for name, table in self._tables.items()}
         self._left, self._right = (fem.Function(space.dofs, dtype=np.float64) for _ in range(2))
         mesh = space.grid.mesh
-        used = space.grid.points[space.grid.cells.reshape(-1)]
-        middle = 0.5 * (used.min(axis=0) + used.max(axis=0))  # refocused signals do not depend on the origin
+        middle = space.grid.bounds.mean(axis=0)  # refocused signals do not depend on the origin
         self._position = ufl.SpatialCoordinate(mesh) - ufl.as_vector([float(value) for value in middle])
         self._mean = fem.Constant(mesh, np.zeros((3, 3)))
         self._measures = [ufl.Measure(kind, domain=mesh) for kind in ("dS", "ds")]

@@ -59,6 +59,12 @@ class Grid:
         return inverse.reshape(-1, 3)
 
     @cached_property
+    def bounds(self) -> FloatArray:
+        """(2, 3) lowest and highest coordinates of the vertices that cells use, um."""
+        used = self.points[self.cells.reshape(-1)]
+        return np.stack([used.min(axis=0), used.max(axis=0)])
+
+    @cached_property
     def cell_volumes(self) -> FloatArray:
         """(E,) volume of each tetrahedron, um^3."""
         return signed_volumes(self.points, self.cells)

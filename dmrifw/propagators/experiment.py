@@ -41,8 +41,7 @@ class Experiment:
     @cached_property
     def reach(self) -> float:
         """Half the diagonal of the grid's bounding box, um: how far positions spread."""
-        grid = self.operators.space.grid
-        return 0.5 * float(np.linalg.norm(np.ptp(grid.points[grid.cells.reshape(-1)], axis=0)))
+        return 0.5 * float(np.linalg.norm(np.ptp(self.operators.space.grid.bounds, axis=0)))
 
     @cached_property
     def sequences(self) -> IntArray:

@@ -67,7 +67,7 @@ def _order(count: float) -> int:
 def _waves(space: BrokenSpace, order: int) -> FloatArray:
     """(owned DG dofs, n) products of functions of x, y and z of total order up to `order`."""
     points = space.dofs.tabulate_dof_coordinates()[: space.dofs.dofmap.index_map.size_local]
-    low, high = space.grid.points.min(axis=0), space.grid.points.max(axis=0)
+    low, high = space.grid.bounds
     share = (points - low) / (high - low)
     along, orders = [], []
     for axis, periodic in enumerate(space.periodic):
