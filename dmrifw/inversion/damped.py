@@ -1,4 +1,4 @@
-"""A quadratic model of a loss, and its smallest value within a region that a damping makes: Levenberg-Marquardt steps."""
+"""A quadratic model of a loss, and the steps to its smallest value that a damping shortens: Levenberg-Marquardt's."""
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ class DampedModel:
     curvature: FloatArray
     vectors: FloatArray
 
+    @classmethod
+    def unknown(cls, gradient: FloatArray) -> DampedModel:
+        """Of a loss that has no slope, or none that is finite: it takes no step. Local."""
+        return cls(gradient, np.ones_like(gradient), np.zeros((len(gradient), 1)), np.zeros(1), np.eye(1))
+
     def step(self, damping: float) -> tuple[FloatArray, float]:
         """The step, (p,), and by how much the undamped model falls along it. Local.
 
@@ -62,6 +67,8 @@ def dense_model(gradient: FloatArray, curvature: FloatArray) -> DampedModel:
 
     Local.
     """
+    if not np.isfinite(gradient).all() or not np.isfinite(curvature).all():
+        return DampedModel.unknown(gradient)
     scale = _scale(np.diag(curvature))
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     return DampedModel(gradient, scale, np.eye(len(gradient)), np.maximum(values, 0.0), vectors)
@@ -86,8 +93,8 @@ def krylov_model(
     scale = _scale(diagonal)
     start = gradient / scale
     norm = np.linalg.norm(start)
-    if norm == 0.0:
-        return DampedModel(gradient, scale, np.zeros((len(start), 1)), np.zeros(1), np.eye(1))
+    if norm == 0.0 or not np.isfinite(start).all():
+        return DampedModel.unknown(gradient)
     basis = [start / norm]
     main: list[float] = []
     beside: list[float] = []

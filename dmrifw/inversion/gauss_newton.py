@@ -83,8 +83,8 @@ class GaussNewton:
     """See `Optimizer`. One step is a linearization and as many simulations as it takes to find a lower loss.
 
     The curvature of the data loss is J^T J, J the Jacobian of the residuals by the parameters; that of the priors is
-    their Hessian, by differentiating twice. Up to 64 parameters J is made a column at a time; beyond, it is used through
-    products only. A step is refused where the loss does not fall or is not finite, and where the simulator refuses the
+    their Hessian, by differentiating twice. Up to 64 parameters J is made a column at a time; beyond, only products are.
+    A step is refused where the loss does not fall or is not finite, and where the simulator refuses the
     fields, as it does vertices that turn an element over: the damping then rises.
 
     The learning rate of a schedule has no say: the damping has.
@@ -112,14 +112,11 @@ class GaussNewton:
         signal_seconds = time.perf_counter() - simulated
         differentiated = time.perf_counter()
         penalties = self.objective.penalties(chart.fields, iteration)
-        prior = _Penalty(chart, penalties)
-        gradient = chart.pull_back(data.gradient()) + prior.gradient
+        self._model = self._modelled(chart, data, _Penalty(chart, penalties))
+        gradient_seconds = time.perf_counter() - differentiated
         terms = {"data_loss": data.loss} | {name: one.item() for name, one in penalties.items()}
         self._loss = self._agreed(sum(terms.values()))
-        if math.isfinite(self._loss) and np.isfinite(gradient).all():  # where not, the loop stops before the step
-            self._model = self._modelled(chart, data, prior, gradient)
-        gradient_seconds = time.perf_counter() - differentiated
-        norm, shown = float(np.linalg.norm(gradient)), {"damping": self.damping}
+        norm, shown = float(np.linalg.norm(self._model.gradient)), {"damping": self.damping}
         return Look(self._loss, terms, shown, norm, detached(chart.fields), signal_seconds, gradient_seconds)
 
     def move(self) -> dict[str, float]:
@@ -155,23 +152,26 @@ class GaussNewton:
         state = state_dict["state"][0]
         self.damping, self.converged = float(state["damping"]), bool(state["converged"])
 
-    def _modelled(self, chart: Chart, data: Linearization, prior: _Penalty, gradient: FloatArray) -> DampedModel:
+    def _modelled(self, chart: Chart, data: Linearization, prior: _Penalty) -> DampedModel:
         """The model of the loss about the parameters."""
-        count = len(gradient)
+        count = len(prior.gradient)
         if count <= _DENSE:
             unit = np.eye(count)
-            jacobian = np.column_stack([data.push_forward(chart.push_forward(one)) for one in unit])
+            changes = [data.signal_change(chart.push_forward(one)) for one in unit]
+            gradient = prior.gradient + [data.loss_change(one) for one in changes]
+            jacobian = np.column_stack([data.residual_change(one) for one in changes])
             hessian = np.column_stack([prior.product(one) for one in unit])
             return dense_model(gradient, jacobian.T @ jacobian + 0.5 * (hessian + hessian.T))
 
         def product(vector: FloatArray) -> FloatArray:
-            moved = data.push_forward(chart.push_forward(vector))
+            moved = data.residual_change(data.signal_change(chart.push_forward(vector)))
             return chart.pull_back(data.pull_back(moved)) + prior.product(vector)
 
         # The squares of J^T signs are, on average over signs, the diagonal of J^T J; the mean steadies the few.
         signs = np.random.default_rng(self._iteration).choice([-1.0, 1.0], size=(_PROBES, data.size))
         squares = np.mean([chart.pull_back(data.pull_back(one)) ** 2 for one in signs], axis=0)
         diagonal = 0.5 * (squares + squares.mean())
+        gradient = prior.gradient + chart.pull_back(data.gradient())
         return krylov_model(gradient, product, diagonal, self.damping, self.settings.inner_iterations)
 
     def _place(self, origin: list[torch.Tensor], step: FloatArray) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from dmrifw.parametrizations import Parametrization
 from dmrifw.tape import Tape
-from dmrifw.typing import FloatArray
+from dmrifw.typing import ComplexArray, FloatArray
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -57,11 +57,18 @@ class Linearization:
         """The gradient of the data loss by each field, in its shape, replicated. Collective."""
         return self._pull_back(self._cotangent)
 
-    def push_forward(self, directions: Mapping[str, FloatArray]) -> FloatArray:
-        """(m,) the residuals' Jacobian times a direction, by field, replicated. Collective."""
-        moved = torch.from_numpy(self._tape.push_forward(directions))
-        (along,) = torch.autograd.grad(self._pulled, self._dual, moved, retain_graph=True)
-        return self._same(along.numpy())
+    def signal_change(self, directions: Mapping[str, FloatArray]) -> ComplexArray:
+        """(n,) the change of the signals along a direction, by field, um^3, replicated. Collective."""
+        return np.asarray(self._comm.bcast(self._tape.push_forward(directions), root=0))
+
+    def loss_change(self, change: ComplexArray) -> float:
+        """The change of the data loss where signals change by (n,). Local."""
+        return float(torch.sum(self._cotangent.conj() * torch.from_numpy(change)).real)
+
+    def residual_change(self, change: ComplexArray) -> FloatArray:
+        """(m,) the change of the residuals where signals change by (n,). Local."""
+        (along,) = torch.autograd.grad(self._pulled, self._dual, torch.from_numpy(change), retain_graph=True)
+        return along.numpy()
 
     def pull_back(self, cotangent: FloatArray) -> dict[str, FloatArray]:
         """The transposed Jacobian times a cotangent, (m,), by field, replicated. Collective."""
@@ -71,10 +78,7 @@ class Linearization:
 
     def _pull_back(self, bar: torch.Tensor) -> dict[str, FloatArray]:
         pulled = self._tape.pull_back(bar.detach().numpy(), self._wanted)
-        return {name: self._same(values) for name, values in pulled.items()}
-
-    def _same(self, array: FloatArray) -> FloatArray:
-        return np.asarray(self._comm.bcast(array, root=0))
+        return dict(self._comm.bcast(pulled, root=0))
 
 
 class Chart:

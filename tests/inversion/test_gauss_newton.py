@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_loop import Watcher, numbers
+from test_loop import numbers
 
 from dmrifw import Protocol, Simulator
 from dmrifw.errors import ConvergenceError, InputError
@@ -22,6 +22,7 @@ from dmrifw.schedules import Stage
 from dmrifw.testing import example_setting
 
 MARK = {"grid": "g", "protocol": "p", "config": "c"}
+STAGE = Stage((1.0,) * len(example_setting().protocol.waveforms))
 UNDAMPED = GaussNewtonSettings(damping=1e-12, smallest_damping=1e-12)
 
 
@@ -88,20 +89,20 @@ def case(
         "problem": problem,
         "parametrization": Vertices(unknowns),
         "priors": {},
-        "schedule": lambda iteration: Stage((1.0,) * len(forward.protocol.waveforms)),
+        "schedule": lambda iteration: STAGE,
         "optimizer": settings,
         "iterations": 30,
     }, truth
 
 
 def test_a_linear_problem_is_solved_in_one_step() -> None:
-    """Few unknowns: the Jacobian as a matrix. The second iteration finds nothing left to gain and is the last."""
+    """Few unknowns: the Jacobian as a matrix."""
     arguments, truth = case(6)
-    result = invert(**arguments)
+    result = invert(**arguments | {"iterations": 1})
     torch.testing.assert_close(result.fields["points"], truth, rtol=1e-8, atol=1e-9)
-    assert result.iterations <= 3
-    assert result.history.column("accepted")[0] == 1
-    assert result.history.rows[1]["loss"] < 1e-18 * result.loss_initial
+    row = result.history.rows[0]
+    assert (row["accepted"], row["trials"]) == (1.0, 1.0)
+    assert row["loss"] == pytest.approx(float(arguments["problem"].data_loss({"points": 0.0 * truth}, STAGE)))
 
 
 def test_many_unknowns_are_solved_by_products_alone() -> None:
@@ -113,8 +114,7 @@ def test_many_unknowns_are_solved_by_products_alone() -> None:
 
 def test_a_step_that_the_simulator_refuses_is_not_taken() -> None:
     """The full step would pass the wall; the damping rises until one does not, and every step lowers the loss."""
-    arguments, truth = case(6, GaussNewtonSettings(damping=1e-6), bend=0.3)
-    wall = 1.02 * float(truth.abs().max())
+    wall = 1.02 * float(case(6)[1].abs().max())
     arguments, truth = case(6, GaussNewtonSettings(damping=1e-6), bend=0.3, wall=wall)
     with torch.no_grad():
         arguments["parametrization"].head.copy_(-0.9 * truth.flatten()[:-1])
@@ -140,30 +140,25 @@ def test_other_faults_are_not_taken_for_a_step_too_long() -> None:
     def fail(points: np.ndarray, **others: Any) -> Any:
         raise InputError("the protocol is at fault", "mend it", key="protocol")
 
-    optimizer = arguments["optimizer"]
-    watcher = Watcher(0)
-    del watcher, optimizer
     arguments["problem"].simulator.signal = fail
     with pytest.raises(InputError, match="protocol is at fault"):
         invert(**arguments)
 
 
 def test_a_prior_enters_with_its_gradient_and_curvature() -> None:
-    """w |x - a|^2 beside a linear problem: one step to (J^T J + 2 w)^-1 (J^T r + 2 w a), the minimum."""
+    """The penalty w |x - a|^2 beside a linear problem: one step to (J^T J + 2 w)^-1 (J^T r + 2 w a), the minimum."""
     arguments, _ = case(6)
     problem, weight, wanted = arguments["problem"], 7.0, torch.ones(2, 3, dtype=torch.float64)
     arguments["priors"] = {"near": lambda fields, iteration: weight * (fields["points"] - wanted).square().sum()}
-    stage = arguments["schedule"](0)
-    chart = Chart(Vertices(6), list(Vertices(6).parameters()))
-    del chart
     zero = {"points": torch.zeros(2, 3, dtype=torch.float64)}
-    data = problem.linearize(zero, ["points"], stage)
-    jacobian = np.column_stack([data.push_forward({"points": one.reshape(2, 3)}) for one in np.eye(6)])
+    data = problem.linearize(zero, ["points"], STAGE)
+    jacobian = np.column_stack(
+        [data.residual_change(data.signal_change({"points": one.reshape(2, 3)})) for one in np.eye(6)]
+    )
     right = -data.gradient()["points"].ravel() + 2.0 * weight
     expected = np.linalg.solve(jacobian.T @ jacobian + 2.0 * weight * np.eye(6), right)
-    result = invert(**arguments)
+    result = invert(**arguments | {"iterations": 1})
     np.testing.assert_allclose(result.fields["points"].numpy().ravel(), expected, rtol=1e-7)
-    assert result.iterations <= 3
 
 
 def test_an_infinite_prior_refuses_a_step() -> None:
@@ -193,48 +188,29 @@ class Tissue(torch.nn.Module):
 
 
 @pytest.mark.parametrize("likelihood", ["squared", "rician"])
-def test_diffusivity_and_permeability_of_two_layers_to_a_millionth_in_under_ten_steps(likelihood: str) -> None:
+def test_diffusivity_and_permeability_of_two_layers_to_a_millionth_in_six_steps(likelihood: str) -> None:
     """Noiseless signals of D = 1.7 um^2/ms, kappa = 0.02 um/ms, from a start that is off by a third and by 2.5 times.
 
     The Rician likelihood of noiseless magnitudes is smallest near the truth, not there, so it is asked for less.
     """
-    grid = layers([4.0, 6.0], [2.0, 2.0])
-    protocol = Protocol.pgse([0, 500, 1500, 3000], np.tile([1.0, 0.0, 0.0], (4, 1)), 5, 30)
-    simulator = Simulator(grid, protocol, tolerance=1e-4, method="full-order")
+    grid = layers([8.0, 12.0], [2.0, 2.0], h=1.0)
+    along = np.tile([1.0, 0.0, 0.0], (4, 1))
+    protocol = Protocol.pgse([0, 500, 1500, 3000], along, 2, 8) + Protocol.pgse([0, 500, 1500, 3000], along, 5, 60)
+    simulator = Simulator(grid, protocol, interfaces=grid.is_interface, tolerance=1e-4)
     truth = Tissue(1.7, 0.02)
     with torch.no_grad():
         target = simulator(**truth()).numpy()
     sigma = None if likelihood == "squared" else 1e-3
     problem = InversionProblem(simulator, target, likelihood=likelihood, sigma=sigma)
     model = Tissue(2.3, 0.05)
-    result = invert(
-        problem, model, {}, lambda iteration: Stage((1.0,)), GaussNewtonSettings(tolerance=1e-12), iterations=9
-    )
+    result = invert(problem, model, {}, lambda iteration: Stage((1.0, 1.0)), GaussNewtonSettings(), iterations=6)
     found = model.logarithms.detach().exp() / truth.logarithms.detach().exp() - 1.0
     assert float(found.abs().max()) < (1e-6 if likelihood == "squared" else 1e-2)
     assert (np.diff(result.history.column("loss")) <= 0).all()
 
 
-@pytest.mark.parametrize("at", [0, 3, 5])
-def test_resuming_goes_the_same_way_to_the_last_bit(tmp_path: Path, at: int) -> None:
-    def fresh() -> dict[str, Any]:
-        settings = GaussNewtonSettings(damping=1.0, tolerance=1e-12)
-        return case(6, settings, bend=2.0)[0] | {"iterations": 8, "renewal": 2}
-
-    straight = invert(**fresh())
-    checkpoint = Checkpoint(tmp_path / "checkpoint.h5", MARK)
-    with pytest.raises(Interrupted):
-        invert(**fresh(), checkpoint=checkpoint, observers=[Watcher2(at)])
-    resumed = invert(**fresh(), checkpoint=checkpoint, resume=True)
-    assert numbers(resumed.history) == numbers(straight.history)
-    assert torch.equal(resumed.fields["points"], straight.fields["points"])
-    assert len(set(straight.history.column("damping"))) > 2  # a state that a checkpoint could lose
-    again = invert(**fresh(), checkpoint=checkpoint, resume=True)
-    assert len(again.history) == len(straight.history)  # nothing is left to do
-
-
-class Watcher2:
-    """Raises a signal at an iteration."""
+class Interrupter:
+    """An observer that raises a signal at an iteration."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -248,13 +224,34 @@ class Watcher2:
     def on_end(self, history: Any) -> None: ...
 
 
+@pytest.mark.parametrize("at", [0, 3, 5])
+def test_resuming_goes_the_same_way_to_the_last_bit(tmp_path: Path, at: int) -> None:
+    def fresh() -> dict[str, Any]:
+        settings = GaussNewtonSettings(damping=1.0, tolerance=1e-12)
+        return case(6, settings, bend=2.0)[0] | {"iterations": 8, "renewal": 2}
+
+    straight = invert(**fresh())
+    checkpoint = Checkpoint(tmp_path / "checkpoint.h5", MARK)
+    with pytest.raises(Interrupted):
+        invert(**fresh(), checkpoint=checkpoint, observers=[Interrupter(at)])
+    resumed = invert(**fresh(), checkpoint=checkpoint, resume=True)
+    assert numbers(resumed.history) == numbers(straight.history)
+    assert torch.equal(resumed.fields["points"], straight.fields["points"])
+    assert len(set(straight.history.column("damping"))) > 2  # a state that a checkpoint could lose
+    again = invert(**fresh(), checkpoint=checkpoint, resume=True)
+    assert len(again.history) == len(straight.history)  # nothing is left to do
+
+
 def test_it_goes_on_where_the_schedule_brings_other_measurements() -> None:
-    """Converged on the first sequence at iteration 1 or 2; the others come at iteration 5."""
-    arguments, _ = case(6)
-    count = len(arguments["problem"].simulator.protocol.waveforms)
-    first, rest = (1.0,) + (0.0,) * (count - 1), (0.0,) + (1.0,) * (count - 1)
-    result = invert(**arguments | {"schedule": lambda iteration: Stage(first if iteration < 5 else rest)})
-    assert 6 <= result.iterations <= 9
+    """A start at the minimum has converged at once, yet other measurements come at iteration 5."""
+    arguments, truth = case(6)
+    with torch.no_grad():
+        arguments["parametrization"].head.copy_(truth.flatten()[:-1])
+        arguments["parametrization"].tail.copy_(truth.flatten()[-1])
+    assert invert(**arguments).iterations == 1
+    other = Stage((0.5, *STAGE.sequence_weights[1:]))
+    result = invert(**arguments | {"schedule": lambda iteration: STAGE if iteration < 5 else other})
+    assert result.iterations == 6
 
 
 def test_numbers_that_are_not_finite_stop_it() -> None:
@@ -298,7 +295,7 @@ def test_the_chart_is_the_jacobian_of_the_fields() -> None:
     chart = Chart(model, list(model.parameters()))
     assert chart.moving == ["one", "two"]
     exact = np.zeros((5, 8))
-    exact[:4, :4] = torch.autograd.functional.jacobian(torch.linalg.matrix_exp, model.a.detach()).reshape(4, 4)
+    exact[:4, :4] = torch.autograd.functional.jacobian(torch.linalg.matrix_exp, model.a.detach()).reshape(4, 4).numpy()
     exact[4, 7] = np.cos(0.3)
     direction, bars = np.arange(1.0, 9.0), {"one": np.arange(4.0).reshape(2, 2), "two": np.array([5.0])}
     moved = chart.push_forward(direction)
@@ -315,13 +312,15 @@ def test_both_models_solve_the_damped_equations(damping: float) -> None:
     scaled = np.diag(np.diag(curvature))
     expected = np.linalg.solve(curvature + damping * scaled, -gradient)
     promised = -(gradient @ expected + 0.5 * expected @ curvature @ expected)
-    for model in (
-        dense_model(gradient, curvature),
-        krylov_model(gradient, lambda vector: curvature @ vector, np.diag(curvature), 1e-15, 12),
-    ):
-        step, predicted = model.step(damping)
-        np.testing.assert_allclose(step, expected, rtol=1e-8)
-        assert predicted == pytest.approx(promised, rel=1e-8)
+    step, predicted = dense_model(gradient, curvature).step(damping)
+    np.testing.assert_allclose(step, expected, rtol=1e-8)
+    assert predicted == pytest.approx(promised, rel=1e-8)
+    krylov = krylov_model(gradient, lambda vector: curvature @ vector, np.diag(curvature), damping, 12)
+    for larger in (1.0, 8.0):  # what serves a damping serves a larger one
+        step, _ = krylov.step(larger * damping)
+        residual = (curvature + larger * damping * scaled) @ step + gradient
+        scale = np.sqrt(np.diag(curvature))
+        assert np.linalg.norm(residual / scale) <= 1.01e-3 * np.linalg.norm(gradient / scale)
 
 
 def test_negative_curvature_counts_as_none() -> None:
