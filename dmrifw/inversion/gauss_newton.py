@@ -83,8 +83,8 @@ class GaussNewton:
     """See `Optimizer`. One step is a linearization and as many simulations as it takes to find a lower loss.
 
     The curvature of the data loss is J^T J, J the Jacobian of the residuals by the parameters; that of the priors is
-    their Hessian, by differentiating twice. Up to 64 parameters J is made a column at a time; beyond, only products are.
-    A step is refused where the loss does not fall or is not finite, and where the simulator refuses the
+    their Hessian, by differentiating twice. Up to 64 parameters J is made a column at a time, beyond that only products
+    are made. A step is refused where the loss does not fall or is not finite, and where the simulator refuses the
     fields, as it does vertices that turn an element over: the damping then rises.
 
     The learning rate of a schedule has no say: the damping has.
