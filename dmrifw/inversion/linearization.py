@@ -113,7 +113,7 @@ class Chart:
             retain_graph=True,
             materialize_grads=True,
         )
-        return {name: value.numpy() for name, value in zip(self.moving, moved, strict=True)}
+        return {name: value.cpu().numpy() for name, value in zip(self.moving, moved, strict=True)}
 
     def pull_back(self, cotangents: Mapping[str, FloatArray]) -> FloatArray:
         """(p,) the transposed Jacobian times cotangents of the moving fields. Local."""
@@ -142,4 +142,4 @@ class Chart:
 
 def flat(tensors: Sequence[torch.Tensor]) -> FloatArray:
     """(p,) the entries of all tensors, one after the other. Local."""
-    return torch.cat([one.detach().to(torch.float64).flatten() for one in tensors]).numpy()
+    return torch.cat([one.detach().to("cpu", torch.float64).flatten() for one in tensors]).numpy()
