@@ -122,9 +122,21 @@ class Solver(Section):
 
 
 class Adam(Section):
-    """`[inversion.adam]`: the optimizer's steps."""
+    """`[inversion.adam]`: the steps of this optimizer."""
 
     learning_rate: Positive = 0.6
+
+
+class GaussNewton(Section):
+    """`[inversion.gauss-newton]`: the steps of this optimizer."""
+
+    damping: Positive = 1e-2
+    smallest_damping: Positive = 1e-9
+    largest_damping: Positive = 1e6
+    poor_ratio: Positive = 0.25
+    good_ratio: Positive = 0.75
+    inner_iterations: Annotated[int, Field(ge=1)] = 30
+    tolerance: Positive = 1e-4
 
 
 class Target(Section):
@@ -179,8 +191,9 @@ class Inversion(Section):
     priors: list[str] = Field(default=["continuity", "soft-manifold"])
     schedule: str = "staged"
     gradient_rules: list[str] = Field(default=["clip"])
-    optimizer: Literal["adam"] = "adam"
+    optimizer: Literal["adam", "gauss-newton"] = "adam"
     adam: Adam = Adam()
+    gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
     iterations: Annotated[int, Field(ge=1)] = 300
     seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[Target, BeforeValidator(_file_or_table)] = Target()
@@ -188,6 +201,21 @@ class Inversion(Section):
     likelihood: Literal["squared", "gaussian", "rician"] = "squared"
     sigma: Positive | None = None
     data_weight: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_optimizer(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        used = table.get("optimizer", "adam")
+        for name in ("adam", "gauss-newton"):
+            if name in table and name != used:
+                raise InputError("the table belongs to another optimizer", f'set optimizer = "{name}"', key=name)
+        if used != "gauss-newton":
+            return table
+        if table.get("gradient_rules"):
+            raise InputError("Gauss-Newton steps follow no gradient rules", "leave them out", key="gradient_rules")
+        return table | {"gradient_rules": []}
 
     @model_validator(mode="after")
     def _sound_noise(self) -> Inversion:

@@ -150,9 +150,9 @@ class _Plan:
         Raises:
             Stopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
         """
-        from dmrifw.inversion import AdamSettings, HistoryWriter, Interrupted, ProgressBar, invert
+        from dmrifw.inversion import HistoryWriter, Interrupted, ProgressBar, invert
 
-        search, adam = self.search, self.search.settings.adam
+        search = self.search
         try:
             with blame("inversion", self.case.config.path), watch.lap("inversion"):
                 result = invert(
@@ -160,7 +160,7 @@ class _Plan:
                     search.parametrization,
                     search.priors,
                     search.schedule,
-                    AdamSettings(adam.learning_rate),
+                    search.optimizer,
                     search.settings.iterations,
                     gradient_rules=list(search.gradient_rules.values()),
                     observers=(ProgressBar(console), HistoryWriter(self.folder.path / HISTORY)),

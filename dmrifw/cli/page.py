@@ -189,7 +189,8 @@ def _settings(outcome: Outcome) -> Iterator[Setting]:
         "inversion.sigma": problem.sigma,
         "inversion.target.unit": "arbitrary" if problem.arbitrary_unit else "um^3",
     }
-    found = {one.key: one for one in _walk(case.config, "")}
+    idle = "inversion.adam." if "damping" in outcome.history.columns else "inversion.gauss-newton."
+    found = {one.key: one for one in _walk(case.config, "") if not one.key.startswith(idle)}
     for key, value in made.items():
         if value is not None and key not in found:
             found[key] = Setting(key, _text(value), False)
@@ -203,8 +204,8 @@ def _settings(outcome: Outcome) -> Iterator[Setting]:
 
 
 def _walk(section: BaseModel, place: str) -> Iterator[Setting]:
-    for name in type(section).model_fields:
-        value, key = getattr(section, name), f"{place}{name}"
+    for name, field in type(section).model_fields.items():
+        value, key = getattr(section, name), f"{place}{field.alias or name}"
         if isinstance(value, BaseModel):
             yield from _walk(value, f"{key}.")
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):

@@ -16,6 +16,7 @@ from dmrifw.errors import InputError
 
 if TYPE_CHECKING:
     from dmrifw.gradients import GradientRule
+    from dmrifw.inversion import OptimizerSettings
     from dmrifw.parametrizations import Parametrization, Setting
     from dmrifw.priors import Prior
     from dmrifw.schedules import Schedule
@@ -33,6 +34,7 @@ class Search:
         priors: What is believed, by name.
         schedule: In which order measurements are used.
         gradient_rules: What happens to the gradient, by name, in the order of the config.
+        optimizer: How to step.
         options: Every option of these plugins, by plugin name, defaults included.
     """
 
@@ -41,6 +43,7 @@ class Search:
     priors: dict[str, Prior]
     schedule: Schedule
     gradient_rules: dict[str, GradientRule]
+    optimizer: OptimizerSettings
     options: dict[str, dict[str, Any]]
 
 
@@ -78,7 +81,7 @@ def build_search(case: Case) -> Search:
         settings.schedule: plugins.schedules()[settings.schedule],
     }
     options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
-    return Search(settings, parametrization, priors, schedule, gradient_rules, options)
+    return Search(settings, parametrization, priors, schedule, gradient_rules, _optimizer(settings, file), options)
 
 
 def required_inversion(case: Case) -> Inversion:
@@ -88,6 +91,18 @@ def required_inversion(case: Case) -> Inversion:
             "the table is missing", "add [inversion]; it may be empty", key="inversion", file=case.config.path
         )
     return case.config.inversion
+
+
+def _optimizer(settings: Inversion, file: Path) -> OptimizerSettings:
+    from dmrifw.inversion import AdamSettings, GaussNewtonSettings
+
+    try:
+        if settings.optimizer == "adam":
+            return AdamSettings(**settings.adam.model_dump())
+        return GaussNewtonSettings(**settings.gauss_newton.model_dump())
+    except InputError as error:
+        key = f"inversion.{settings.optimizer}.{error.key}"
+        raise InputError(error.fault, error.mend, key=key, file=file) from error
 
 
 def _build_each(

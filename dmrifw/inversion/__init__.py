@@ -1,17 +1,21 @@
 """From signals to fields: the problem, the loop that solves it, its checkpoint and its observers."""
 
+from dmrifw.inversion.adam import AdamSettings
 from dmrifw.inversion.checkpoint import Checkpoint, fingerprint
+from dmrifw.inversion.gauss_newton import GaussNewtonSettings
 from dmrifw.inversion.history import History
 from dmrifw.inversion.likelihoods import Likelihood
-from dmrifw.inversion.loop import AdamSettings, Interrupted, Result, invert
+from dmrifw.inversion.loop import Interrupted, Result, invert
 from dmrifw.inversion.noise import Noise, add_noise, estimate_sigma
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
+from dmrifw.inversion.optimizer import OptimizerSettings
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 
 __all__ = [
     "AdamSettings",
     "Checkpoint",
     "ForwardModel",
+    "GaussNewtonSettings",
     "History",
     "HistoryWriter",
     "Interrupted",
@@ -19,6 +23,7 @@ __all__ = [
     "Likelihood",
     "Noise",
     "Observer",
+    "OptimizerSettings",
     "ProgressBar",
     "Result",
     "add_noise",

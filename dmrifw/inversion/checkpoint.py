@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -18,14 +18,24 @@ from dmrifw.errors import InputError
 from dmrifw.inversion.history import History
 from dmrifw.mesh import Grid
 from dmrifw.parametrizations import Parametrization
-from dmrifw.sequences import Protocol
+from dmrifw.sequences import Protocol as MeasurementProtocol
 
 Arrays = dict[str, np.ndarray]
 
 FORMAT = "dmrifw-checkpoint-1"
 
 
-def fingerprint(grid: Grid, protocol: Protocol, config: Mapping[str, Any]) -> dict[str, str]:
+class Stateful(Protocol):
+    """What a checkpoint asks of an optimizer; those of torch satisfy it, and `dmrifw.inversion.optimizer.Optimizer`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number: {name: tensor}}, "param_groups": anything that is made anew}. Local."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Restore what `state_dict` gave. Local."""
+
+
+def fingerprint(grid: Grid, protocol: MeasurementProtocol, config: Mapping[str, Any]) -> dict[str, str]:
     """What a checkpoint belongs to: a digest of the grid, of the protocol and of the config.
 
     Args:
@@ -125,7 +135,7 @@ class Checkpoint:
             )
         return arrays
 
-    def restore(self, arrays: Arrays, parametrization: Parametrization, optimizer: torch.optim.Optimizer) -> History:
+    def restore(self, arrays: Arrays, parametrization: Parametrization, optimizer: Stateful) -> History:
         """Put a state that was read into the objects that `pack` took it from, made anew.
 
         Returns:
@@ -147,7 +157,7 @@ class Checkpoint:
         return InputError("the checkpoint is damaged", "remove it and start without resuming", file=self.path)
 
 
-def pack(parametrization: Parametrization, optimizer: torch.optim.Optimizer, history: History) -> Arrays:
+def pack(parametrization: Parametrization, optimizer: Stateful, history: History) -> Arrays:
     """Everything that an inversion needs to go on, as arrays by path, which later steps leave alone. Local."""
     arrays = {f"parameters/{name}": _to_numpy(value) for name, value in parametrization.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
@@ -155,7 +165,7 @@ def pack(parametrization: Parametrization, optimizer: torch.optim.Optimizer, his
     return arrays | {f"history/{name}": history.column(name) for name in history.columns}
 
 
-def unpack(arrays: Arrays, parametrization: Parametrization, optimizer: torch.optim.Optimizer) -> History:
+def unpack(arrays: Arrays, parametrization: Parametrization, optimizer: Stateful) -> History:
     """The inverse of `pack`: restores the parametrization and the optimizer in place, returns the history. Local."""
     parameters, columns = {}, {}
     moments: dict[int, dict[str, torch.Tensor]] = {}

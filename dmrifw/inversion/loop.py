@@ -1,4 +1,4 @@
-"""The inversion loop: one gradient step after another, watched, kept, and interruptible."""
+"""The inversion loop: one step after another, watched, kept, and interruptible."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
 from dmrifw.inversion.interruption import noted_signals
 from dmrifw.inversion.observers import Observer
+from dmrifw.inversion.optimizer import Fields, Objective, Optimizer, OptimizerSettings, detached
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
@@ -30,7 +31,6 @@ from dmrifw.schedules import Schedule
 RENEWAL = 10
 """Iterations between two renewals, by default."""
 
-Fields: TypeAlias = Mapping[str, torch.Tensor]
 Diagnostics: TypeAlias = Callable[[Fields], Mapping[str, float]]
 
 
@@ -46,26 +46,6 @@ class Interrupted(DmrifwError):
         self.iterations, self.checkpoint = iterations, checkpoint
         kept = f"resume from {checkpoint}" if checkpoint else "nothing was kept: no checkpoint was asked for"
         super().__init__(f"interrupted after {iterations} iterations; {kept}")
-
-
-@dataclass(frozen=True)
-class AdamSettings:
-    """The optimizer's settings.
-
-    Attributes:
-        learning_rate: Step size, above 0; the schedule scales it.
-
-    Raises:
-        InputError: The learning rate is not above 0.
-
-    Source: Kingma and Ba, arXiv 1412.6980; the default is that of Spinverse, arXiv 2603.04638.
-    """
-
-    learning_rate: float = 0.6
-
-    def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise InputError(f"{self.learning_rate} is not above 0", "give a positive number", key="learning_rate")
 
 
 @dataclass(frozen=True)
@@ -106,7 +86,7 @@ def invert(
     parametrization: Parametrization,
     priors: Mapping[str, Prior],
     schedule: Schedule,
-    optimizer: AdamSettings,
+    optimizer: OptimizerSettings,
     iterations: int,
     *,
     gradient_rules: Sequence[GradientRule] = (),
@@ -129,9 +109,10 @@ def invert(
         parametrization: The unknown; its parameters are changed in place.
         priors: Penalties by name; the history keeps each as `prior_NAME`.
         schedule: The terms of each iteration.
-        optimizer: Settings of Adam.
-        iterations: Iterations in all, those before a resume included; at least 1.
-        gradient_rules: What happens to the gradient before a step, one rule after the other.
+        optimizer: How to step: `AdamSettings` or `GaussNewtonSettings`.
+        iterations: Iterations in all, those before a resume included; at least 1. An optimizer that can tell that it
+            has converged stops earlier, once the schedule brings no other measurements.
+        gradient_rules: What happens to the gradient before a step of Adam, one rule after the other.
         observers: Called on rank 0 after each iteration.
         diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
         checkpoint: Written from time to time, at the end, and on interruption.
@@ -153,14 +134,15 @@ def invert(
         raise InputError(f"{iterations} iterations", "give at least 1", key="inversion.iterations")
     if renewal < 1:
         raise InputError(f"a renewal after {renewal} iterations", "give at least 1", key="renewal")
-    run = _Run(problem, parametrization, priors, schedule, optimizer, gradient_rules, diagnostics, checkpoint)
+    objective = Objective(problem, parametrization, priors, gradient_rules)
+    run = _Run(objective, schedule, optimizer.start(objective), iterations, diagnostics, checkpoint)
     if resume:
         run.resume()
     with noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
         run.renew()
-        while len(run.history) < iterations:
+        while not run.is_done():
             row, fields, stop = run.iterate(signals)
-            if len(run.history) % renewal == 0 or len(run.history) == iterations:
+            if len(run.history) % renewal == 0 or run.is_done():
                 run.renew()
             due = on_root(problem.comm, partial(run.notify, observers, row, fields))
             if due or stop:
@@ -169,38 +151,45 @@ def invert(
                 raise Interrupted(len(run.history), checkpoint.path if checkpoint else None)
         run.save()
     with torch.no_grad():
-        return Result(_detached(parametrization()), run.history)
+        return Result(detached(parametrization()), run.history)
 
 
 @dataclass
 class _Run:
     """The state of a running inversion."""
 
-    problem: InversionProblem
-    parametrization: Parametrization
-    priors: Mapping[str, Prior]
+    objective: Objective
     schedule: Schedule
-    settings: AdamSettings
-    gradient_rules: Sequence[GradientRule]
+    optimizer: Optimizer
+    iterations: int
     diagnostics: Diagnostics | None
     checkpoint: Checkpoint | None
     history: History = field(default_factory=History)
     renewed: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.parameters = list(self.parametrization.parameters())
-        self.adam = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
+    @property
+    def problem(self) -> InversionProblem:
+        """Simulator and target."""
+        return self.objective.problem
+
+    def is_done(self) -> bool:
+        """Whether all iterations are done, or no step is of use any more."""
+        done = len(self.history)
+        if done >= self.iterations or not self.optimizer.converged:
+            return done >= self.iterations
+        weights = {self.schedule(iteration).sequence_weights for iteration in range(max(0, done - 1), self.iterations)}
+        return len(weights) == 1
 
     def resume(self) -> None:
         if self.checkpoint is None:
             raise InputError("no checkpoint was given to resume from", "name its file", key="checkpoint")
         arrays = on_root(self.problem.comm, self.checkpoint.read)
-        self.history = self.checkpoint.restore(arrays, self.parametrization, self.adam)
+        self.history = self.checkpoint.restore(arrays, self.objective.parametrization, self.optimizer)
 
     def renew(self) -> None:
         """Make a point from which this inversion goes on as one that is resumed there."""
         self.problem.forget()
-        self.renewed = pack(self.parametrization, self.adam, self.history)
+        self.renewed = pack(self.objective.parametrization, self.optimizer, self.history)
 
     def save(self) -> None:
         """Write the state of the last renewal."""
@@ -216,40 +205,16 @@ class _Run:
     def iterate(self, signals: Sequence[int]) -> tuple[dict[str, float], dict[str, torch.Tensor], bool]:
         """One step: its row of the history, the fields before it, and whether some rank was asked to stop."""
         started, iteration = time.perf_counter(), len(self.history)
-        stage = self.schedule(iteration)
-        self.adam.param_groups[0]["lr"] = self.settings.learning_rate * stage.learning_rate
-        self.adam.zero_grad()
-        fields = self.parametrization()
-        simulated = time.perf_counter()
-        terms = {"data_loss": self.problem.data_loss(fields, stage)}
-        signal_seconds = time.perf_counter() - simulated
-        terms |= {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}
-        loss = torch.stack(list(terms.values())).sum()
-        differentiated = time.perf_counter()
-        loss.backward()
-        gradient_seconds = time.perf_counter() - differentiated
-        fields = _detached(fields)
-        norm = self._apply_rules(fields, iteration)
-        row = {"iteration": iteration, "loss": loss.item()} | {name: term.item() for name, term in terms.items()}
-        row |= {"learning_rate": self.adam.param_groups[0]["lr"], "gradient_norm": norm.item()}
+        look = self.optimizer.look(iteration, self.schedule(iteration))
+        row = {"iteration": iteration, "loss": look.loss} | look.terms | look.control
+        row |= {"gradient_norm": look.gradient_norm}
         stop = self._agree(row, bool(signals))
-        self.adam.step()
-        extra = {name: float(value) for name, value in self.diagnostics(fields).items()} if self.diagnostics else {}
-        row |= {"signal_seconds": signal_seconds, "gradient_seconds": gradient_seconds}
+        row |= {"signal_seconds": look.signal_seconds, "gradient_seconds": look.gradient_seconds}
+        row |= self.optimizer.move()
+        extra = {name: float(one) for name, one in self.diagnostics(look.fields).items()} if self.diagnostics else {}
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
-        return row, fields, stop
-
-    def _apply_rules(self, fields: Fields, iteration: int) -> torch.Tensor:
-        """Let the rules change the gradients; the norm before they did."""
-        used = [(one, one.grad) for one in self.parameters if one.grad is not None]
-        gradients: Sequence[torch.Tensor] = [gradient for _, gradient in used]
-        norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
-        for rule in self.gradient_rules:
-            gradients = rule(gradients, fields, iteration)
-        for (parameter, _), gradient in zip(used, gradients, strict=True):
-            parameter.grad = gradient
-        return norm
+        return row, look.fields, stop
 
     def _agree(self, row: Mapping[str, float], stop: bool) -> bool:
         """Whether any rank was asked to stop, once all ranks agree that the numbers are finite."""
@@ -258,7 +223,7 @@ class _Run:
         if worst == 2:
             raise ConvergenceError(
                 f"iteration {row['iteration']}: not finite: {', '.join(broken) or 'the loss of another rank'}; "
-                "lower `learning_rate` in [inversion.adam], the weight of the priors, or both, and start again"
+                f"{self.optimizer.mend}"
             )
         return worst == 1
 
@@ -279,7 +244,3 @@ def _observing(comm: MPI.Comm, observers: Sequence[Observer], iterations: int, h
     finally:
         for observer in started:
             observer.on_end(history)
-
-
-def _detached(fields: Fields) -> dict[str, torch.Tensor]:
-    return {name: value.detach() for name, value in fields.items()}

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from dmrifw.errors import InputError
 from dmrifw.inversion.likelihoods import Likelihood, data_term, squared_difference
+from dmrifw.inversion.linearization import Linearization
 from dmrifw.inversion.noise import estimate_sigma, unweighted_signal
 from dmrifw.mesh import Grid
 from dmrifw.schedules import Stage
 from dmrifw.sequences import Protocol as MeasurementProtocol
+from dmrifw.tape import Tape
 from dmrifw.typing import ArrayLike, ComplexArray
 
 if TYPE_CHECKING:
@@ -43,6 +46,14 @@ class ForwardModel(Protocol):
 
         Collective.
         """
+
+
+@runtime_checkable
+class TapedModel(Protocol):
+    """What Gauss-Newton asks of a simulator besides; `dmrifw.Simulator` satisfies it."""
+
+    def signal(self, *args: Any, **kwargs: Any) -> tuple[ComplexArray, Tape]:
+        """Signals of `rows=` and, with `keep=True`, the tape of their derivatives; see `SignalModel.signal`."""
 
 
 class InversionProblem:
@@ -128,17 +139,42 @@ class InversionProblem:
 
         Source: Spinverse, arXiv 2603.04638 (squared data loss).
         """
-        sequence = self.simulator.protocol.sequence
-        weights = np.asarray(stage.sequence_weights, dtype=np.float64)
-        count = len(self.simulator.protocol.waveforms)
-        if weights.shape != (count,):
-            raise InputError(f"a stage weighs {weights.size} sequences", f"give {count} weights", key="schedule")
-        rows = np.flatnonzero(weights[sequence] > 0)
-        if len(rows) == 0:
-            raise InputError("a stage gives weight to no measurement", "give a weight above 0", key="schedule")
-        per_row = weights[sequence[rows]] / np.bincount(sequence, minlength=count)[sequence[rows]]
-        relative = self._relative(self.simulator(rows=rows, **fields), rows)
-        return self.weight * torch.dot(torch.from_numpy(per_row), self._cost(relative, self._reference[rows]))
+        rows, weights = self._weighed_rows(stage)
+        return self._loss(self.simulator(rows=rows, **fields), rows, weights)
+
+    def linearize(self, fields: Mapping[str, torch.Tensor], wanted: Sequence[str], stage: Stage) -> Linearization:
+        """The data loss at some fields, with its gradient and Gauss-Newton curvature by them.
+
+        The residuals are weighted differences between |S|/S0, or both parts of S/S0, and the target's. Half the sum of
+        their squares is the data loss where squares are compared or noise is Gaussian; the curvature of a Rician
+        likelihood, which is never larger, is taken for that of a Gaussian one.
+
+        Args:
+            fields: As of `data_loss`.
+            wanted: Names of the fields by which it will be differentiated.
+            stage: As of `data_loss`.
+
+        Returns:
+            The linearization.
+
+        Raises:
+            InputError: As of `data_loss`; or the simulator keeps no tape.
+
+        Collective.
+        """
+        simulator = self.simulator
+        if not isinstance(simulator, TapedModel):
+            raise InputError("this forward model keeps no tape", "give one with `signal`, or use Adam", key="optimizer")
+        rows, weights = self._weighed_rows(stage)
+        inputs = {name: value.detach().cpu().numpy() for name, value in fields.items()}
+        _, tape = simulator.signal(rows=rows, keep=True, **inputs)
+        return Linearization(
+            tape,
+            wanted,
+            partial(self._loss, rows=rows, weights=weights),
+            partial(self._residuals, rows=rows, weights=weights),
+            self.comm,
+        )
 
     def relative(self, signal: torch.Tensor) -> ComplexArray:
         """(n,) simulated signals of all measurements over S0, to be set beside `reference`. Local."""
@@ -159,6 +195,31 @@ class InversionProblem:
         forget = getattr(self.simulator, "forget", None)
         if forget is not None:
             forget()
+
+    def _weighed_rows(self, stage: Stage) -> tuple[np.ndarray, torch.Tensor]:
+        """The measurements that count, and the weights of their costs in the data loss."""
+        sequence = self.simulator.protocol.sequence
+        weights = np.asarray(stage.sequence_weights, dtype=np.float64)
+        count = len(self.simulator.protocol.waveforms)
+        if weights.shape != (count,):
+            raise InputError(f"a stage weighs {weights.size} sequences", f"give {count} weights", key="schedule")
+        rows = np.flatnonzero(weights[sequence] > 0)
+        if len(rows) == 0:
+            raise InputError("a stage gives weight to no measurement", "give a weight above 0", key="schedule")
+        per_row = weights[sequence[rows]] / np.bincount(sequence, minlength=count)[sequence[rows]]
+        return rows, torch.from_numpy(per_row)
+
+    def _loss(self, signal: torch.Tensor, rows: np.ndarray, weights: torch.Tensor) -> torch.Tensor:
+        return self.weight * torch.dot(weights, self._cost(self._relative(signal, rows), self._reference[rows]))
+
+    def _residuals(self, signal: torch.Tensor, rows: np.ndarray, weights: torch.Tensor) -> torch.Tensor:
+        """Differences whose squares, halved and summed, have the curvature of the loss."""
+        relative, reference = self._relative(signal, rows), self._reference[rows]
+        curvature = 2.0 if self.sigma is None else self.sigma**-2
+        factors = (self.weight * curvature * weights).sqrt()
+        if self.magnitude:
+            return factors * (relative.abs() - reference.abs())
+        return (factors[:, None] * torch.view_as_real(relative - reference)).flatten()
 
     def _relative(self, signal: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         """Signals of some rows over S0. The rows hold whole sequences."""

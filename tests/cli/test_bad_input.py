@@ -370,6 +370,9 @@ def test_units_that_do_not_parse_are_told(value: str, fault: str, text: str, ref
     assert f"config.toml: tissue.diffusivity: '{value}' {fault}" in line
 
 
+GAUSS_NEWTON = 'optimizer = "gauss-newton"'
+
+
 class TestInversion:
     """`[inversion]` and the plugins that it names."""
 
@@ -380,6 +383,21 @@ class TestInversion:
             ("iterations = 3", "iterations = 0", "inversion.iterations", "greater than or equal to 1"),
             ("iterations = 3", "itertions = 3", "inversion.itertions", "'iterations'"),
             ("iterations = 3", 'optimizer = "adm"', "inversion.optimizer", "'adam'"),
+            ("iterations = 3", "[inversion.gauss-newton]", "inversion.gauss-newton", 'optimizer = "gauss-newton"'),
+            ("iterations = 3", f"{GAUSS_NEWTON}\n[inversion.adam]", "inversion.adam", 'optimizer = "adam"'),
+            ("iterations = 3", f'{GAUSS_NEWTON}\ngradient_rules = ["clip"]', "inversion.gradient_rules", "leave"),
+            (
+                "iterations = 3",
+                f"{GAUSS_NEWTON}\n[inversion.gauss-newton]\ndampin = 1",
+                "inversion.gauss-newton.dampin",
+                "'damping'",
+            ),
+            (
+                "iterations = 3",
+                f"{GAUSS_NEWTON}\n[inversion.gauss-newton]\ndamping = 1e9",
+                "inversion.gauss-newton.damping",
+                "limits",
+            ),
             ("iterations = 3", 'parametrization = "face"', "inversion.parametrization", "face-permeability"),
             ('"all-at-once"', '"stagd"', "inversion.schedule", "'staged'"),
             ('["continuity"]', '["continuty"]', "inversion.priors[0]", "'continuity'"),

@@ -8,7 +8,7 @@ import pytest
 
 from dmrifw.cli.app import run
 from dmrifw.cli.barriers import CylinderBarrier, SphereBarrier, TorusBarrier
-from dmrifw.cli.config import Adam, Inversion, ProtocolSection, Shell, Solver, Target, Tissue
+from dmrifw.cli.config import Adam, GaussNewton, Inversion, ProtocolSection, Shell, Solver, Target, Tissue
 from dmrifw.cli.fields import Section
 from dmrifw.cli.geometry import (
     AxonGeometry,
@@ -50,13 +50,15 @@ SECTIONS = [
     Inversion,
     Target,
     Adam,
+    GaussNewton,
 ]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_key_is_documented(section: type[Section]) -> None:
     text = (DOCS / "configuration.md").read_text()
-    for key in section.model_fields:
+    for name, field in section.model_fields.items():
+        key = field.alias or name
         assert f"`{key}" in text or f".{key}]" in text, key
 
 

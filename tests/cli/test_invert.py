@@ -118,6 +118,21 @@ def test_the_history_has_a_row_for_each_iteration(finished: Path) -> None:
     assert {"iteration", "loss", "data_loss", "prior_continuity", "barrier_recall", "barrier_precision"} <= set(header)
 
 
+def test_gauss_newton_lowers_the_loss_at_every_step(inversion_text: str, tmp_path: Path) -> None:
+    """From a config, for as many unknowns as faces: the Jacobian through products. The damping is told."""
+    text = inversion_text.replace("iterations = 3", 'iterations = 3\noptimizer = "gauss-newton"')
+    (tmp_path / "config.toml").write_text(text + "\n[inversion.gauss-newton]\ndamping = 0.5\n")
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "history.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert rows[0]["damping"] == 0.5
+    assert [row["accepted"] for row in rows] == [1.0, 1.0, 1.0]
+    losses = [row["loss"] for row in rows]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.5 * losses[0]
+    assert "inversion.gauss-newton.damping" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_the_recovered_permeability_gives_the_signals_beside_it(finished: Path) -> None:
     """result.nc holds the grid, the permeability and its signals: they must belong together."""
     from dmrifw import Protocol, report

@@ -15,6 +15,7 @@ import pytest
 SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
 FULL_ORDER = Path(__file__).parent / "full_order.py"
 GRADIENTS = Path(__file__).parent / "gradients.py"
+GAUSS_NEWTON = Path(__file__).parent / "gauss_newton.py"
 SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
@@ -135,3 +136,16 @@ def test_gradients_by_all_inputs_in_the_complex_build(serial_gradients, tmp_path
     found = run(tmp_path, 1, space, script=GRADIENTS, environment={**SHARED, **COMPLEX})
     assert_exact(found)
     assert_same_gradients(expected, found)
+
+
+def test_gauss_newton_steps_on_ranks(tmp_path: Path) -> None:
+    """All ranks take the same steps, bit for bit, and those of one rank up to what the steps make of rounding."""
+    expected = run(tmp_path, 1, script=GAUSS_NEWTON)
+    found = run(tmp_path, 2, script=GAUSS_NEWTON)
+    assert (expected["ranks"], found["ranks"]) == (1, 2)
+    for many in (False, True):
+        losses = expected[f"loss {many}"]
+        assert losses[-1] < 0.1 * losses[0]
+        np.testing.assert_allclose(found[f"loss {many}"], losses, rtol=1e-3)
+        for name in ("diffusivity", "permeability"):
+            np.testing.assert_allclose(found[f"{name} {many}"], expected[f"{name} {many}"], rtol=1e-4)

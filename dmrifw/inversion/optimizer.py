@@ -1,0 +1,105 @@
+"""What an optimizer is: it looks at the loss where the parameters are, then steps; a checkpoint keeps its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+
+from dmrifw.gradients import GradientRule
+from dmrifw.inversion.problem import InversionProblem
+from dmrifw.parametrizations import Parametrization
+from dmrifw.priors import Prior
+from dmrifw.schedules import Stage
+
+Fields: TypeAlias = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimized, and over what.
+
+    Attributes:
+        problem: Simulator and target.
+        parametrization: The unknown.
+        priors: Penalties by name.
+        gradient_rules: What happens to the gradient before a step.
+    """
+
+    problem: InversionProblem
+    parametrization: Parametrization
+    priors: Mapping[str, Prior]
+    gradient_rules: Sequence[GradientRule] = ()
+
+    @property
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """The tensors that are learned."""
+        return [one for one in self.parametrization.parameters() if one.requires_grad]
+
+    def penalties(self, fields: Fields, iteration: int) -> dict[str, torch.Tensor]:
+        """Each prior's scalar, as `prior_NAME`. Local."""
+        return {f"prior_{name}": prior(fields, iteration) for name, prior in self.priors.items()}
+
+
+@dataclass(frozen=True)
+class Look:
+    """The loss and its gradient where the parameters are.
+
+    Attributes:
+        loss: The sum of the terms.
+        terms: The data loss, and each prior as `prior_NAME`.
+        control: What decides how long the step will be, by name.
+        gradient_norm: Norm of the gradient by the parameters.
+        fields: The fields, detached, replicated.
+        signal_seconds: Time in the data loss.
+        gradient_seconds: Time in derivatives.
+    """
+
+    loss: float
+    terms: dict[str, float]
+    control: dict[str, float]
+    gradient_norm: float
+    fields: dict[str, torch.Tensor]
+    signal_seconds: float
+    gradient_seconds: float
+
+
+class Optimizer(Protocol):
+    """One way to step. Every rank does the same on the same numbers.
+
+    Attributes:
+        mend: What a user can do where numbers are not finite.
+        converged: Whether another step under the same terms is of no use. Part of the state.
+    """
+
+    mend: str
+
+    @property
+    def converged(self) -> bool:
+        """See the class."""
+
+    def look(self, iteration: int, stage: Stage) -> Look:
+        """The loss and its gradient at the parameters, which stay. Collective."""
+
+    def move(self) -> dict[str, float]:
+        """Take the step from where `look` looked; numbers for the history. Collective."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides later steps, in the form of torch's optimizers. Local."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Restore what `state_dict` gave. Local."""
+
+
+class OptimizerSettings(Protocol):
+    """Settings from which an optimizer is made."""
+
+    def start(self, objective: Objective) -> Optimizer:
+        """The optimizer, at its first step. Local."""
+
+
+def detached(fields: Fields) -> dict[str, torch.Tensor]:
+    """The same fields without their graph. Local."""
+    return {name: value.detach() for name, value in fields.items()}
