@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmrifw.cli.config import ProtocolSection, Shell
+from dmrifw.cli.experiment import ProtocolSection, Shell
 from dmrifw.errors import InputError
 from dmrifw.sequences import Protocol, Waveform, fibonacci_directions, waveform_from
 from dmrifw.sequences.files import read_samples

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from dmrifw.cli.case import Case, blame
-from dmrifw.cli.config import Inversion
+from dmrifw.cli.inversion import Inversion
 from dmrifw.errors import InputError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dmrifw import report
 from dmrifw.cli.case import Case, blame, build_case
-from dmrifw.cli.config import Solver, Target
+from dmrifw.cli.experiment import Solver
+from dmrifw.cli.inversion import Target
 from dmrifw.cli.search import required_inversion
 from dmrifw.errors import InputError
 from dmrifw.typing import ComplexArray

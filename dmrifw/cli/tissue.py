@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dmrifw.cli.config import Tissue
+from dmrifw.cli.experiment import Tissue
 from dmrifw.cli.fields import is_matrix
 from dmrifw.cli.geometry import Substrate
 from dmrifw.errors import InputError

@@ -8,7 +8,7 @@ import pytest
 
 from dmrifw.cli.app import run
 from dmrifw.cli.barriers import CylinderBarrier, SphereBarrier, TorusBarrier
-from dmrifw.cli.config import Adam, GaussNewton, Inversion, ProtocolSection, Shell, Solver, Target, Tissue
+from dmrifw.cli.experiment import ProtocolSection, Shell, Solver, Tissue
 from dmrifw.cli.fields import Section
 from dmrifw.cli.geometry import (
     AxonGeometry,
@@ -24,6 +24,7 @@ from dmrifw.cli.geometry import (
     SpheresGeometry,
     TorusGeometry,
 )
+from dmrifw.cli.inversion import Adam, GaussNewton, Inversion, Target
 from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
 
 DOCS = Path(__file__).parents[2] / "docs"

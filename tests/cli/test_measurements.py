@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dmrifw.cli.app import run
-from dmrifw.cli.config import ProtocolSection
+from dmrifw.cli.experiment import ProtocolSection
 from dmrifw.cli.measurements import build_protocol
 from dmrifw.errors import InputError
 from dmrifw.sequences import (

@@ -1,0 +1,134 @@
+"""`[inversion]`: the models of what is unknown, of the target, and of how to search."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from dmrifw.cli.experiment import Tissue
+from dmrifw.cli.fields import Positive, Section, Voxel
+from dmrifw.cli.geometry import Geometry
+from dmrifw.errors import InputError
+
+
+class Adam(Section):
+    """`[inversion.adam]`: the steps of this optimizer."""
+
+    learning_rate: Positive = 0.6
+
+
+class GaussNewton(Section):
+    """`[inversion.gauss-newton]`: the steps of this optimizer."""
+
+    damping: Positive = 1e-2
+    smallest_damping: Positive = 1e-9
+    largest_damping: Positive = 1e6
+    poor_ratio: Positive = 0.25
+    good_ratio: Positive = 0.75
+    inner_iterations: Annotated[int, Field(ge=1)] = 30
+    tolerance: Positive = 1e-4
+
+
+class Target(Section):
+    """`[inversion.target]`: the signals to explain, from a file, from an image, or simulated; and noise on them."""
+
+    path: str | None = None
+    image: str | None = None
+    voxel: Voxel | None = None
+    mask: str | None = None
+    geometry: Geometry | None = None
+    tissue: Tissue | None = None
+    tolerance: Annotated[Positive, Field(lt=1)] | None = None
+    unit: Literal["um^3", "arbitrary"] | None = None
+    snr: Positive | None = None
+    noise: Literal["gaussian", "rician"] = "gaussian"
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Target:
+        sources = [key for key in ("path", "image", "geometry") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise InputError(f"{' and '.join(sources)} given", "give one of path, image or geometry", key=sources[1])
+        for source, keys in {"image": ("voxel", "mask"), "geometry": ("tissue", "tolerance")}.items():
+            for key in keys:
+                if getattr(self, key) is not None and source not in sources:
+                    raise InputError(f"it belongs to {source}, which is not given", f"give {source} too", key=key)
+        if self.image is not None and (self.voxel is None) == (self.mask is None):
+            raise InputError("an image needs either voxel or mask", "give one: [i, j, k], or a file", key="voxel")
+        for key in ("noise", "seed"):
+            if key in self.model_fields_set and self.snr is None:
+                raise InputError("there is no noise without snr", "give snr, or remove it", key=key)
+        if self.snr is not None and self.image is not None:
+            raise InputError("an image has noise of its own", "remove it", key="snr")
+        return self
+
+    @property
+    def arbitrary_unit(self) -> bool:
+        """Whether signals are known up to a factor only."""
+        return (self.unit or ("um^3" if self.image is None else "arbitrary")) == "arbitrary"
+
+
+def _file_or_table(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class Inversion(Section):
+    """`[inversion]`: what is unknown, what is believed, and how to search. Further tables belong to the plugins."""
+
+    model_config = ConfigDict(extra="allow")
+
+    parametrization: str = "face-permeability"
+    priors: list[str] = Field(default=["continuity", "soft-manifold"])
+    schedule: str = "staged"
+    gradient_rules: list[str] = Field(default=["clip"])
+    optimizer: Literal["adam", "gauss-newton"] = "adam"
+    adam: Adam = Adam()
+    gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
+    iterations: Annotated[int, Field(ge=1)] = 300
+    seed: Annotated[int, Field(ge=0)] = 0
+    target: Annotated[Target, BeforeValidator(_file_or_table)] = Target()
+    magnitude: bool = True
+    likelihood: Literal["squared", "gaussian", "rician"] = "squared"
+    sigma: Positive | None = None
+    data_weight: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_optimizer(cls, table: Any) -> Any:
+        if not isinstance(table, dict):
+            return table
+        used = table.get("optimizer", "adam")
+        for name in ("adam", "gauss-newton"):
+            if name in table and name != used:
+                raise InputError("the table belongs to another optimizer", f'set optimizer = "{name}"', key=name)
+        if used != "gauss-newton":
+            return table
+        if table.get("gradient_rules"):
+            raise InputError("Gauss-Newton steps follow no gradient rules", "leave them out", key="gradient_rules")
+        return table | {"gradient_rules": []}
+
+    @model_validator(mode="after")
+    def _sound_noise(self) -> Inversion:
+        if self.likelihood == "rician" and not self.magnitude:
+            raise InputError(
+                "only magnitudes are Rician", 'choose "gaussian", or set magnitude = true', key="likelihood"
+            )
+        if self.sigma is not None and self.likelihood == "squared":
+            raise InputError("squared differences know no noise", "choose a likelihood, or remove it", key="sigma")
+        noiseless = self.target.path is None and self.target.image is None and self.target.snr is None
+        if self.likelihood != "squared" and self.sigma is None and noiseless:
+            raise InputError(
+                "the target is simulated without noise, so it tells none", "give sigma, or target.snr", key="sigma"
+            )
+        return self
+
+    @classmethod
+    def takes_extra(cls, value: Any) -> bool:
+        """A table may be a plugin's. Local."""
+        return isinstance(value, dict)
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The plugins' own tables, by plugin name."""
+        return dict(self.model_extra or {})
