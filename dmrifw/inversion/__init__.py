@@ -10,6 +10,7 @@ from dmrifw.inversion.noise import Noise, add_noise, estimate_sigma
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
 from dmrifw.inversion.optimizer import OptimizerSettings
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
+from dmrifw.inversion.restarts import Restarts
 
 __all__ = [
     "AdamSettings",
@@ -25,6 +26,7 @@ __all__ = [
     "Observer",
     "OptimizerSettings",
     "ProgressBar",
+    "Restarts",
     "Result",
     "add_noise",
     "estimate_sigma",

@@ -176,7 +176,7 @@ def unpack(arrays: Arrays, parametrization: Parametrization, optimizer: Stateful
         elif branch == "optimizer":
             index, _, name = name.partition("/")
             moments.setdefault(int(index), {})[name] = torch.from_numpy(array)
-        else:
+        elif branch == "history":
             columns[name] = array
     parametrization.load_state_dict(parameters)
     groups = optimizer.state_dict()["param_groups"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from dmrifw.inversion.checkpoint import Checkpoint, pack
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
 from dmrifw.inversion.interruption import noted_signals
-from dmrifw.inversion.observers import Observer
-from dmrifw.inversion.optimizer import Fields, Objective, Optimizer, OptimizerSettings, detached
+from dmrifw.inversion.observers import Observer, observing
+from dmrifw.inversion.optimizer import Fields, Look, Objective, OptimizerSettings, detached
 from dmrifw.inversion.problem import InversionProblem
+from dmrifw.inversion.restarts import Restarts, Starts
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -31,6 +31,10 @@ from dmrifw.schedules import Schedule
 RENEWAL = 10
 """Iterations between two renewals, by default."""
 
+_RETREATS = 20
+"""How often a step is halved that led to where there is no loss."""
+
+T = TypeVar("T")
 Diagnostics: TypeAlias = Callable[[Fields], Mapping[str, float]]
 
 
@@ -53,12 +57,14 @@ class Result:
     """What an inversion found.
 
     Attributes:
-        fields: The fields after the last step, detached, replicated.
-        history: One row per iteration, those before a resume included.
+        fields: The fields after the last step of the best start, detached, replicated.
+        history: One row per iteration, those before a resume and of other starts included.
+        start: The best start, counted from 0: the one whose signals are nearest to the target.
     """
 
     fields: dict[str, torch.Tensor]
     history: History
+    start: int = 0
 
     @property
     def iterations(self) -> int:
@@ -72,8 +78,8 @@ class Result:
 
     @property
     def loss_final(self) -> float:
-        """Loss of the last iteration, before its step."""
-        return self.history.rows[-1]["loss"]
+        """Loss of the last iteration of the best start, before its step."""
+        return [row["loss"] for row in self.history.rows if row.get("start", 0) == self.start][-1]
 
     @property
     def wall_seconds(self) -> float:
@@ -95,6 +101,7 @@ def invert(
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
     renewal: int = RENEWAL,
+    restarts: Restarts | None = None,
 ) -> Result:
     """Minimize the data loss and the priors over the parameters.
 
@@ -104,14 +111,17 @@ def invert(
     So it is made to forget them at every renewal, and checkpoints hold the state at the last renewal: from there a
     resumed inversion and one that nobody interrupted go on alike.
 
+    A step to where there is no loss, since the simulator refuses the fields or a prior is infinite, is halved until
+    there is one.
+
     Args:
         problem: Simulator and target.
         parametrization: The unknown; its parameters are changed in place.
         priors: Penalties by name; the history keeps each as `prior_NAME`.
         schedule: The terms of each iteration.
         optimizer: How to step: `AdamSettings` or `GaussNewtonSettings`.
-        iterations: Iterations in all, those before a resume included; at least 1. An optimizer that can tell that it
-            has converged stops earlier, once the schedule brings no other measurements.
+        iterations: Iterations of each start in all, those before a resume included; at least 1. An optimizer that can
+            tell that it has converged stops earlier, once the schedule brings no other measurements.
         gradient_rules: What happens to the gradient before a step of Adam, one rule after the other.
         observers: Called on rank 0 after each iteration.
         diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
@@ -119,6 +129,7 @@ def invert(
         resume: Start from the checkpoint.
         renewal: Iterations between two renewals; at least 1. Another number makes another trajectory, as far as the
             forward model's tolerance lets it.
+        restarts: Further starts, of which the best is kept; rows of the history then tell their `start`.
 
     Returns:
         The fields found and the history.
@@ -135,14 +146,19 @@ def invert(
     if renewal < 1:
         raise InputError(f"a renewal after {renewal} iterations", "give at least 1", key="renewal")
     objective = Objective(problem, parametrization, priors, gradient_rules)
-    run = _Run(objective, schedule, optimizer.start(objective), iterations, diagnostics, checkpoint)
+    starts = Starts(parametrization, restarts or Restarts())
+    run = _Run(objective, schedule, optimizer, iterations, diagnostics, checkpoint, starts)
     if resume:
         run.resume()
-    with noted_signals() as signals, _observing(problem.comm, observers, iterations, run.history):
+    total = iterations * (1 + starts.settings.count)
+    with noted_signals() as signals, observing(problem.comm, observers, total, run.history):
         run.renew()
-        while not run.is_done():
+        while not run.is_over():
             row, fields, stop = run.iterate(signals)
-            if len(run.history) % renewal == 0 or run.is_done():
+            ended = run.is_done()
+            if ended:
+                run.end_start()
+            if len(run.history) % renewal == 0 or ended:
                 run.renew()
             due = on_root(problem.comm, partial(run.notify, observers, row, fields))
             if due or stop:
@@ -151,7 +167,7 @@ def invert(
                 raise Interrupted(len(run.history), checkpoint.path if checkpoint else None)
         run.save()
     with torch.no_grad():
-        return Result(detached(parametrization()), run.history)
+        return Result(detached(parametrization()), run.history, starts.best)
 
 
 @dataclass
@@ -160,36 +176,57 @@ class _Run:
 
     objective: Objective
     schedule: Schedule
-    optimizer: Optimizer
+    settings: OptimizerSettings
     iterations: int
     diagnostics: Diagnostics | None
     checkpoint: Checkpoint | None
+    starts: Starts
     history: History = field(default_factory=History)
     renewed: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.optimizer = self.settings.start(self.objective)
 
     @property
     def problem(self) -> InversionProblem:
         """Simulator and target."""
         return self.objective.problem
 
+    @property
+    def done(self) -> int:
+        """Iterations that the start under way has behind it."""
+        return sum(row.get("start", 0) == self.starts.number for row in self.history.rows)
+
+    def is_over(self) -> bool:
+        """Whether no start is left."""
+        return self.starts.are_over if self.starts.settings.count else self.is_done()
+
     def is_done(self) -> bool:
-        """Whether all iterations are done, or no step is of use any more."""
-        done = len(self.history)
+        """Whether all iterations of a start are done, or no step is of use any more."""
+        done = self.done
         if done >= self.iterations or not self.optimizer.converged:
             return done >= self.iterations
         weights = {self.schedule(iteration).sequence_weights for iteration in range(max(0, done - 1), self.iterations)}
         return len(weights) == 1
+
+    def end_start(self) -> None:
+        """Judge where a start has led to, and go on to the next one, or to the best. Collective."""
+        error = self._where_there_is_a_loss(lambda: self.problem.relative_error(self._fields()))
+        if self.starts.settings.count:
+            self.starts.end(self.problem.comm.bcast(error, root=0))
+            self.optimizer = self.settings.start(self.objective)
 
     def resume(self) -> None:
         if self.checkpoint is None:
             raise InputError("no checkpoint was given to resume from", "name its file", key="checkpoint")
         arrays = on_root(self.problem.comm, self.checkpoint.read)
         self.history = self.checkpoint.restore(arrays, self.objective.parametrization, self.optimizer)
+        self.starts.unpack(arrays)
 
     def renew(self) -> None:
         """Make a point from which this inversion goes on as one that is resumed there."""
         self.problem.forget()
-        self.renewed = pack(self.objective.parametrization, self.optimizer, self.history)
+        self.renewed = pack(self.objective.parametrization, self.optimizer, self.history) | self.starts.pack()
 
     def save(self) -> None:
         """Write the state of the last renewal."""
@@ -204,9 +241,11 @@ class _Run:
 
     def iterate(self, signals: Sequence[int]) -> tuple[dict[str, float], dict[str, torch.Tensor], bool]:
         """One step: its row of the history, the fields before it, and whether some rank was asked to stop."""
-        started, iteration = time.perf_counter(), len(self.history)
-        look = self.optimizer.look(iteration, self.schedule(iteration))
-        row = {"iteration": iteration, "loss": look.loss} | look.terms | look.control
+        started = time.perf_counter()
+        look = self._look(self.done)
+        row: dict[str, float] = {"iteration": len(self.history)}
+        row |= {"start": self.starts.number} if self.starts.settings.count else {}
+        row |= {"loss": look.loss} | look.terms | look.control
         row |= {"gradient_norm": look.gradient_norm}
         stop = self._agree(row, bool(signals))
         row |= {"signal_seconds": look.signal_seconds, "gradient_seconds": look.gradient_seconds}
@@ -215,6 +254,30 @@ class _Run:
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
         return row, look.fields, stop
+
+    def _look(self, iteration: int) -> Look:
+        look = self._where_there_is_a_loss(lambda: self.optimizer.look(iteration, self.schedule(iteration)))
+        self.starts.settle()
+        return look
+
+    def _where_there_is_a_loss(self, work: Callable[[], T]) -> T:
+        """What some work returns, nearer to the last place where there was a loss if there is none here."""
+        for attempt in range(_RETREATS + 1):
+            try:
+                done = work()
+            except InputError as error:
+                refused = error.key in self._fields() and attempt < _RETREATS
+                if not refused or not self.starts.retreat():
+                    raise
+                continue
+            is_infinite = isinstance(done, Look) and done.loss == math.inf
+            if not is_infinite or not self.starts.retreat():
+                break
+        return done
+
+    def _fields(self) -> Fields:
+        with torch.no_grad():
+            return detached(self.objective.parametrization())
 
     def _agree(self, row: Mapping[str, float], stop: bool) -> bool:
         """Whether any rank was asked to stop, once all ranks agree that the numbers are finite."""
@@ -226,21 +289,3 @@ class _Run:
                 f"{self.optimizer.mend}"
             )
         return worst == 1
-
-
-@contextmanager
-def _observing(comm: MPI.Comm, observers: Sequence[Observer], iterations: int, history: History) -> Iterator[None]:
-    """Start the observers on rank 0, and end those that were started, whatever happens."""
-    started: list[Observer] = []
-
-    def start() -> None:
-        for observer in observers:
-            observer.on_start(iterations, history)
-            started.append(observer)
-
-    try:
-        on_root(comm, start)
-        yield
-    finally:
-        for observer in started:
-            observer.on_end(history)

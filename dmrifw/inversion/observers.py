@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import torch
+from mpi4py import MPI
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
 
 
@@ -118,6 +121,24 @@ class HistoryWriter:
             self._table.writeheader()
         self._table.writerow(row)
         self._file.flush()
+
+
+@contextmanager
+def observing(comm: MPI.Comm, observers: Sequence[Observer], iterations: int, history: History) -> Iterator[None]:
+    """Start observers on rank 0, and end those that were started, whatever happens. Collective."""
+    started: list[Observer] = []
+
+    def start() -> None:
+        for observer in observers:
+            observer.on_start(iterations, history)
+            started.append(observer)
+
+    try:
+        on_root(comm, start)
+        yield
+    finally:
+        for observer in started:
+            observer.on_end(history)
 
 
 def _summary(row: Mapping[str, float]) -> str:
