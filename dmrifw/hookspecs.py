@@ -8,7 +8,8 @@ A plugin is a Python package with an entry point in the group `dmrifw` that name
 Every hook returns factories by name, the name being what a config uses. A factory is called as
 `factory(setting, **table)` with a `dmrifw.parametrizations.Setting` (a trainer's with a
 `dmrifw.trainers.TrainingSetting`) and the plugin's table from the config. Its keyword
-arguments must be annotated: the table is validated against them, and what the user mistyped is told by name.
+arguments must be annotated: the table is validated against them, and what the user mistyped is told by name. Only a
+template's factory takes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 import pluggy
 
 from dmrifw.gradients import GradientRule
+from dmrifw.mesh import Grid
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -51,6 +53,15 @@ def dmrifw_trainers() -> Mapping[str, Callable[..., Trainer]]:
     """Trainers: how a plugin learns what it ships. Used by `[training] trainer = "name"`.
 
     Their factories are called with a `dmrifw.trainers.TrainingSetting`.
+    """
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_templates() -> Mapping[str, Callable[[], Grid]]:
+    """Templates: grids that a plugin ships. Used by `[geometry] kind = "template", name = "name"`.
+
+    Their factories take nothing. Collective.
     """
     raise AssertionError("a specification is never called")
 

@@ -19,6 +19,7 @@ from typing_extensions import TypedDict
 from dmrifw import hookspecs
 from dmrifw.errors import InputError, PluginError
 from dmrifw.gradients import GradientRule
+from dmrifw.mesh import Grid
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -45,6 +46,7 @@ _HOOKS = {
     "schedule": "dmrifw_schedules",
     "trainer": "dmrifw_trainers",
     "gradient rule": "dmrifw_gradient_rules",
+    "template": "dmrifw_templates",
 }
 
 
@@ -53,7 +55,7 @@ class Offer:
     """One thing that a plugin offers.
 
     Attributes:
-        kind: "parametrization", "prior", "schedule", "gradient rule" or "trainer".
+        kind: "parametrization", "prior", "schedule", "gradient rule", "trainer" or "template".
         name: The name that a config uses.
         summary: First line of the factory's docstring.
     """
@@ -125,6 +127,11 @@ def gradient_rules() -> Factories[GradientRule]:
     return {name: factory for name, (_, factory) in _offered("gradient rule").items()}
 
 
+def templates() -> dict[str, Callable[[], Grid]]:
+    """Factories of grids by name. Raises PluginError for a broken plugin or a name offered twice. Local."""
+    return {name: factory for name, (_, factory) in _offered("template").items()}
+
+
 def describe() -> list[Plugin]:
     """Every plugin in alphabetical order, with what it offers.
 
@@ -170,7 +177,7 @@ def find(factories: Mapping[str, Callable[..., T]], name: str, key: str) -> Call
     """The factory of a name that a user wrote.
 
     Args:
-        factories: What `parametrizations`, `priors`, `schedules`, `gradient_rules` or `trainers` returned.
+        factories: What `parametrizations`, `priors`, `schedules`, `gradient_rules`, `trainers` or `templates` returned.
         name: The name to look up.
         key: The config key that holds it, named in the error.
 

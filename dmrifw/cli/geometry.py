@@ -127,6 +127,24 @@ class CellGeometry(Section):
         return Substrate(grid, grid.is_interface, mend="remove it, or add extracellular under [geometry]")
 
 
+class TemplateGeometry(Section):
+    """A grid that a plugin ships, such as the cylinder whose vertices a shape inversion moves."""
+
+    kind: Literal["template"]
+    name: str
+
+    def build(self, folder: Path) -> Substrate:
+        """The substrate. Collective.
+
+        Raises:
+            InputError: No plugin ships a grid of that name.
+        """
+        from dmrifw import plugins
+
+        grid = plugins.find(plugins.templates(), self.name, "name")()
+        return Substrate(grid, grid.is_interface)
+
+
 class LayersGeometry(Section):
     """Parallel layers along x; compartments from left to right."""
 
@@ -268,6 +286,7 @@ class PackedSpheresGeometry(Section):
 Geometry = Annotated[
     GridGeometry
     | FileGeometry
+    | TemplateGeometry
     | LayersGeometry
     | SpheresGeometry
     | CylindersGeometry

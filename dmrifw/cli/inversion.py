@@ -30,14 +30,28 @@ class GaussNewton(Section):
     tolerance: Positive = 1e-4
 
 
+class Restarts(Section):
+    """`[inversion.restarts]`: further starts of a search that may end in another minimum."""
+
+    count: Annotated[int, Field(ge=0)] = 0
+    jitter: Positive = 0.5
+    enough: Positive = 1e-4
+
+
 class Target(Section):
-    """`[inversion.target]`: the signals to explain, from a file, from an image, or simulated; and noise on them."""
+    """`[inversion.target]`: the signals to explain, from a file, from an image, or simulated; and noise on them.
+
+    Further tables belong to the parametrization that tells the truth.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     path: str | None = None
     image: str | None = None
     voxel: Voxel | None = None
     mask: str | None = None
     geometry: Geometry | None = None
+    parametrization: str | None = None
     tissue: Tissue | None = None
     tolerance: Annotated[Positive, Field(lt=1)] | None = None
     unit: Literal["um^3", "arbitrary"] | None = None
@@ -47,13 +61,15 @@ class Target(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> Target:
-        sources = [key for key in ("path", "image", "geometry") if getattr(self, key) is not None]
+        sources = [key for key in _SOURCES if getattr(self, key) is not None]
         if len(sources) > 1:
-            raise InputError(f"{' and '.join(sources)} given", "give one of path, image or geometry", key=sources[1])
-        for source, keys in {"image": ("voxel", "mask"), "geometry": ("tissue", "tolerance")}.items():
-            for key in keys:
-                if getattr(self, key) is not None and source not in sources:
-                    raise InputError(f"it belongs to {source}, which is not given", f"give {source} too", key=key)
+            raise InputError(f"{' and '.join(sources)} given", f"give one of {', '.join(_SOURCES)}", key=sources[1])
+        for key, owners in _OWNERS.items():
+            if getattr(self, key) is not None and not set(owners) & set(sources):
+                raise InputError(f"it belongs to {owners[0]}, which is not given", f"give {owners[0]} too", key=key)
+        for name in self.tables:
+            if name != self.parametrization:
+                raise InputError("the table belongs to no plugin in use", "name it in parametrization", key=name)
         if self.image is not None and (self.voxel is None) == (self.mask is None):
             raise InputError("an image needs either voxel or mask", "give one: [i, j, k], or a file", key="voxel")
         for key in ("noise", "seed"):
@@ -63,14 +79,39 @@ class Target(Section):
             raise InputError("an image has noise of its own", "remove it", key="snr")
         return self
 
+    @classmethod
+    def takes_extra(cls, value: Any) -> bool:
+        """A table may be a plugin's. Local."""
+        return isinstance(value, dict)
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The plugins' own tables, by plugin name."""
+        return dict(self.model_extra or {})
+
     @property
     def arbitrary_unit(self) -> bool:
         """Whether signals are known up to a factor only."""
         return (self.unit or ("um^3" if self.image is None else "arbitrary")) == "arbitrary"
 
 
+_SOURCES = ("path", "image", "geometry", "parametrization")
+
+_OWNERS = {
+    "voxel": ("image",),
+    "mask": ("image",),
+    "tissue": ("geometry",),
+    "tolerance": ("geometry", "parametrization"),
+}
+"""Keys that make sense beside some sources only."""
+
+
 def _file_or_table(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
+
+
+def _count_or_table(value: Any) -> Any:
+    return {"count": value} if isinstance(value, int) else value
 
 
 class Inversion(Section):
@@ -86,6 +127,7 @@ class Inversion(Section):
     adam: Adam = Adam()
     gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
     iterations: Annotated[int, Field(ge=1)] = 300
+    restarts: Annotated[Restarts, BeforeValidator(_count_or_table)] = Restarts()
     seed: Annotated[int, Field(ge=0)] = 0
     target: Annotated[Target, BeforeValidator(_file_or_table)] = Target()
     magnitude: bool = True

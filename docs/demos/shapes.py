@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
-from dmrifw_spectral_latent import FAMILIES, FamilyShape, Template, vertex_rmsd
+from dmrifw_spectral_latent import FAMILIES, FamilyShape, Template
 
 from dmrifw import Protocol, Simulator
 from dmrifw.inversion import GaussNewtonSettings, InversionProblem, invert
 from dmrifw.parametrizations import Setting
 from dmrifw.schedules import Stage
 from dmrifw.sequences import PGSE, fibonacci_directions
+from dmrifw.shape_metrics import vertex_rmsd
 
 template = Template.shipped()  # r = 5 um, h = 20 um
 grid = template.grid()

@@ -22,17 +22,12 @@ from dmrifw_spectral_latent import (
     SpectralAutoencoder,
     SpectralShape,
     Template,
-    align,
-    chamfer,
     draw,
     largest_step,
     largest_step_along,
     load,
-    reflect_or_not,
     scaled_jacobian,
     smallest_scaled_jacobian,
-    vertex_rmsd,
-    volume,
     volumes,
 )
 from dmrifw_spectral_latent.families import ARC
@@ -42,6 +37,7 @@ from scipy.spatial.transform import Rotation
 from dmrifw.errors import InputError
 from dmrifw.parametrizations import Setting
 from dmrifw.plugins import build, parametrizations, priors, trainers
+from dmrifw.shape_metrics import vertex_rmsd, volume
 from dmrifw.testing import check_parametrization, check_prior, check_trainer, example_setting
 from dmrifw.trainers import TrainingSetting
 
@@ -439,37 +435,3 @@ def test_barriers_at_rest_are_one_and_zero() -> None:
     assert ScaledJacobian(cylinder_setting(), weight=2.0)(rest, 0).item() == pytest.approx(0.0)
     with pytest.raises(InputError, match="floor"):
         ScaledJacobian(cylinder_setting(), floor=0.9)
-
-
-# --- metrics
-
-
-def test_alignment_undoes_what_a_signal_cannot_see() -> None:
-    truth = shape_of("joint", 0.2, 3.0, 0.5, 0.25, 0.1, 0.1, 0.2).numpy()
-    turn = Rotation.from_rotvec([0.5, -2.0, 1.0])
-    moved = turn.apply(truth) + np.array([3.0, -1.0, 20.0])
-    found = align(moved, truth)
-    assert found.rmsd < 1e-9 and not found.reflected
-    np.testing.assert_allclose(found.points, truth, atol=1e-9)
-    found = align(-moved, truth)
-    assert found.rmsd < 1e-9 and found.reflected
-    assert align(-moved, truth, reflection=False).rmsd > 0.5
-    assert vertex_rmsd(moved, truth) > 10.0
-
-
-def test_reflection_without_rotation() -> None:
-    truth = shape_of("bending", 0.1, 0.2).numpy()
-    assert reflect_or_not(5.0 - truth, truth).rmsd < 1e-9
-    turned = Rotation.from_euler("x", 90, degrees=True).apply(truth)
-    assert reflect_or_not(turned, truth).rmsd > 1.0
-
-
-def test_distances_and_volumes_of_known_shapes() -> None:
-    """A shift by (0, 3, 4) um: RMSD 5 um. Chamfer of points far apart: their nearest distances. Twice the size: 8 V."""
-    assert vertex_rmsd(TEMPLATE.points + np.array([0.0, 3.0, 4.0]), TEMPLATE.points) == pytest.approx(5.0)
-    line = np.array([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0]])
-    assert chamfer(line + np.array([0.0, 1.0, 0.0]), line) == pytest.approx(1.0)
-    assert chamfer(line[:1], line) == pytest.approx(2.5)
-    assert volume(2.0 * TEMPLATE.points, TEMPLATE.cells) == pytest.approx(8.0 * TEMPLATE.volume)
-    with pytest.raises(InputError, match="vertices"):
-        vertex_rmsd(line, TEMPLATE.points)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dmrifw.hookspecs import hookimpl
+from dmrifw.mesh import Grid
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.trainers import Trainer
 from dmrifw_spectral_latent.dataset import Dataset, draw
 from dmrifw_spectral_latent.families import FAMILIES, Family
-from dmrifw_spectral_latent.metrics import Alignment, align, chamfer, reflect_or_not, vertex_rmsd, volume
 from dmrifw_spectral_latent.network import Architecture, SpectralAutoencoder
 from dmrifw_spectral_latent.parametrizations import FamilyShape, LatentShape, Shape, SpectralShape
 from dmrifw_spectral_latent.priors import InverseVolume, ScaledJacobian
@@ -33,7 +33,6 @@ from dmrifw_spectral_latent.weights import Model, load
 
 __all__ = [
     "FAMILIES",
-    "Alignment",
     "Architecture",
     "AutoencoderTrainer",
     "Dataset",
@@ -47,17 +46,12 @@ __all__ = [
     "SpectralAutoencoder",
     "SpectralShape",
     "Template",
-    "align",
-    "chamfer",
     "draw",
     "largest_step",
     "largest_step_along",
     "load",
-    "reflect_or_not",
     "scaled_jacobian",
     "smallest_scaled_jacobian",
-    "vertex_rmsd",
-    "volume",
     "volumes",
 ]
 
@@ -78,3 +72,14 @@ def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
 def dmrifw_trainers() -> Mapping[str, Callable[..., Trainer]]:
     """The name that `[training] trainer` uses."""
     return {"spectral-latent": AutoencoderTrainer}
+
+
+@hookimpl
+def dmrifw_templates() -> Mapping[str, Callable[[], Grid]]:
+    """The name that `[geometry] kind = "template"` uses."""
+    return {"latent-cylinder": latent_cylinder}
+
+
+def latent_cylinder() -> Grid:
+    """A cylinder, r = 5 um, h = 20 um, of 315 vertices, which the shipped weights of `latent-shape` deform. Local."""
+    return Template.shipped().grid()
