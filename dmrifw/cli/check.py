@@ -11,7 +11,7 @@ from dmrifw.cli.config import load
 from dmrifw.cli.parallel import together
 from dmrifw.cli.search import build_search
 from dmrifw.cli.simulate import geometry_line, summary
-from dmrifw.cli.target import build_truth, read_target
+from dmrifw.cli.target import build_truth, read_target, true_fields
 
 
 def check(config_file: Path, *, console: Console) -> None:
@@ -36,6 +36,7 @@ def _checked(config_file: Path) -> Case:
         build_search(case)
         read_target(case)
         build_truth(case)
+        true_fields(case)
     return case
 
 

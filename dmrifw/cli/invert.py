@@ -1,9 +1,9 @@
-"""`dmrifw invert`: from signals to barriers, watched, kept and resumable."""
+"""`dmrifw invert`: from signals to barriers or shapes, watched, kept and resumable."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,16 +21,23 @@ from dmrifw.cli.search import Search, build_search
 from dmrifw.cli.simulate import geometry_line, summary
 from dmrifw.cli.status import Stopped
 from dmrifw.cli.stopwatch import Stopwatch
-from dmrifw.cli.target import build_truth, describe_target, read_target, simulate_truth, target_of
+from dmrifw.cli.subject import Subject, subject_of
+from dmrifw.cli.target import (
+    build_truth,
+    describe_target,
+    read_target,
+    simulate_fields,
+    simulate_truth,
+    target_of,
+    true_fields,
+)
 from dmrifw.errors import InputError
 from dmrifw.report import mesh_hash
-from dmrifw.typing import ComplexArray
+from dmrifw.typing import ComplexArray, FloatArray
 
 if TYPE_CHECKING:
-    import torch
-
     from dmrifw.bridge import Simulator
-    from dmrifw.inversion import Checkpoint, InversionProblem
+    from dmrifw.inversion import Checkpoint, InversionProblem, Observer
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what a crash may cost."""
@@ -40,7 +47,7 @@ RENEWAL_ITERATIONS = 10
 
 
 def invert(config_file: Path, output: Path, *, resume: bool, force: bool, console: Console) -> None:
-    """Recover barriers from signals and write everything about them to a folder.
+    """Recover barriers or a shape from signals and write everything about them to a folder.
 
     Args:
         config_file: The config.
@@ -70,7 +77,7 @@ def run_inversion(
     plan.check_plugins()
     console.print(summary(plan.case))
     console.print(geometry_line(plan.case), soft_wrap=True)
-    console.print(describe_target(plan.case, plan.truth), soft_wrap=True)
+    console.print(plan.told, soft_wrap=True)
     with watch.lap("simulator and target"):
         problem = plan.problem()
     if is_first() and not resume:
@@ -91,7 +98,18 @@ class _Plan:
     search: Search
     target: ComplexArray | None
     truth: Case | None
+    true_fields: dict[str, FloatArray] | None
     folder: RunFolder
+
+    @property
+    def told(self) -> str:
+        """Where the target comes from, in words."""
+        return describe_target(self.case, self.truth)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is recovered."""
+        return subject_of(self.case, self.truth, self.true_fields, list(self.search.parametrization()))
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -141,6 +159,8 @@ class _Plan:
 
         if self.truth is not None:
             return simulate_truth(self.truth)
+        if self.true_fields is not None:
+            return simulate_fields(self.case, self.true_fields)
         with torch.no_grad():
             return np.asarray(simulator(permeability=torch.from_numpy(self.case.required_permeability())).numpy())
 
@@ -150,7 +170,7 @@ class _Plan:
         Raises:
             Stopped: Ctrl-C or SIGTERM came; a checkpoint has been written.
         """
-        from dmrifw.inversion import HistoryWriter, Interrupted, ProgressBar, invert
+        from dmrifw.inversion import Interrupted, invert
 
         search = self.search
         try:
@@ -163,34 +183,25 @@ class _Plan:
                     search.optimizer,
                     search.settings.iterations,
                     gradient_rules=list(search.gradient_rules.values()),
-                    observers=(ProgressBar(console), HistoryWriter(self.folder.path / HISTORY)),
-                    diagnostics=self._diagnostics(),
+                    observers=self._observers(console),
+                    diagnostics=self.subject.diagnostics,
                     checkpoint=self.checkpoint,
                     resume=resume,
                     renewal=RENEWAL_ITERATIONS,
+                    restarts=search.restarts,
                 )
         except Interrupted as stop:
             words = ["dmrifw", "invert", str(self.case.config.path), "-o", str(self.folder.path), "--resume"]
             again = shlex.join(words)
             raise Stopped(f"interrupted after {stop.iterations} iterations; continue with: {again}") from stop
         with watch.lap("judging the result"):
-            return Outcome.of(self.case, self.truth, problem, result, search.options)
+            return Outcome.of(self.case, self.told, self.subject, problem, result, search.options)
 
-    def _diagnostics(self) -> Callable[[Mapping[str, torch.Tensor]], dict[str, float]] | None:
-        """Recall and precision of the barriers, where they are known, for the progress bar and the history."""
-        truth = self.case.true_barrier
-        if truth is None:
-            return None
-        from dmrifw.metrics import barrier_scores
-        from dmrifw.surface import barrier_faces
+    def _observers(self, console: Console) -> list[Observer]:
+        from dmrifw.inversion import HistoryWriter, ProgressBar
 
-        part = self.case.judged_faces
-
-        def recall_and_precision(fields: Mapping[str, torch.Tensor]) -> dict[str, float]:
-            scores = barrier_scores(barrier_faces(fields["permeability"].numpy())[part], truth[part])
-            return {name: scores[name] for name in ("barrier_recall", "barrier_precision")}
-
-        return recall_and_precision
+        path = self.folder.path
+        return [ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
 
 
 def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, force: bool) -> _Plan:
@@ -204,7 +215,7 @@ def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, for
         unfinished = file.exists() and not (folder.path / METRICS).exists()
         folder.refuse_results(*(["continue with --resume, or overwrite with --force"] if unfinished else []))
     case = build_case(read())
-    plan = _Plan(case, build_search(case), read_target(case), build_truth(case), folder)
+    plan = _Plan(case, build_search(case), read_target(case), build_truth(case), true_fields(case), folder)
     if resume:
         plan.checkpoint.read()
     return plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,7 @@ from pydantic import BaseModel
 
 from dmrifw import report
 from dmrifw.cli.stopwatch import Stopwatch
-from dmrifw.cli.target import describe_target
-from dmrifw.mesh.spacing import wall_spacing
 from dmrifw.report import Fact, Figure, Page, Setting
-from dmrifw.surface import barrier_faces
 
 if TYPE_CHECKING:
     from dmrifw.cli.outcome import Outcome
@@ -22,20 +20,16 @@ if TYPE_CHECKING:
 _FACTS = {
     "signal_relative_error": ("{:.2%}", "of S0: how far the signals are from the target (root mean square)"),
     "signal_error_over_noise": ("{:.2f}", "the same over the noise: 1 is all that can be asked"),
-    "barrier_recall": ("{:.1%}", "of the true walls are found (recall)"),
-    "barrier_precision": ("{:.1%}", "of the walls found are true (precision)"),
-    "barrier_f1_symmetric": ("{:.3f}", "F1, up to point reflection"),
-    "chamfer_um": ("{:.2f} µm", "from true to recovered surface, centred (chamfer distance)"),
-    "bad_edge_fraction": ("{:.1%}", "of the surface's edges are open or branch"),
 }
-"""The metrics at the top of the page: their form, and what they mean."""
+"""The metrics at the top of the page, before those of the subject: their form, and what they mean."""
 
 
-def page_of(outcome: Outcome, watch: Stopwatch) -> Page:
+def page_of(outcome: Outcome, folder: Path, watch: Stopwatch) -> Page:
     """The page of an inversion.
 
     Args:
         outcome: What was found.
+        folder: The run folder, which holds the files.
         watch: What was measured so far.
 
     Returns:
@@ -46,11 +40,11 @@ def page_of(outcome: Outcome, watch: Stopwatch) -> Page:
     from dmrifw import plugins
 
     case, metrics = outcome.case, outcome.metrics
-    known = {name: metrics[name] for name in _FACTS if metrics.get(name) is not None}
-    facts = [Fact(_FACTS[name][0].format(value), _FACTS[name][1]) for name, value in known.items()]
+    told = {name: one for name, one in (_FACTS | outcome.subject.facts).items() if metrics.get(name) is not None}
+    facts = [Fact(form.format(metrics[name]), words) for name, (form, words) in told.items()]
     notes: list[str] = []
     with watch.lap("pictures"):
-        figures = list(_figures(outcome, notes))
+        figures = list(_figures(outcome, folder, notes))
     versions = report.software_versions() | {
         plugin.name: plugin.version for plugin in plugins.describe() if plugin.version
     }
@@ -69,33 +63,29 @@ def page_of(outcome: Outcome, watch: Stopwatch) -> Page:
 
 
 def _summary(outcome: Outcome) -> list[str]:
-    case, grid = outcome.case, outcome.case.grid
-    walls = outcome.barriers
-    spacing = f"; the smallest spacing between them is {wall_spacing(grid, walls):.3g} µm" if walls.any() else ""
+    case, metrics = outcome.case, outcome.metrics
+    starts = f" and {metrics['starts']} starts, of which the best" if "starts" in metrics else ""
     return [
-        f"{outcome.metrics['iterations']} iterations took the loss from {outcome.metrics['loss_initial']:.4g} "
-        f"to {outcome.metrics['loss_final']:.4g}.",
-        f"{len(grid.cells)} tetrahedra of {grid.volume:.6g} µm³ with {len(grid.faces)} faces, of which "
-        f"{int(walls.sum())} became walls{spacing}.",
+        f"{metrics['iterations']} iterations{starts} took the loss from {metrics['loss_initial']:.4g} "
+        f"to {metrics['loss_final']:.4g}.",
+        outcome.subject.summary(outcome.fields),
         f"{len(case.protocol)} signals of {len(np.unique(case.protocol.sequence))} sequences, "
         f"b up to {case.protocol.bvals.max():g} s/mm².",
-        f"The {describe_target(case, outcome.truth)}.",
+        f"The {outcome.target}.",
     ]
 
 
-def _figures(outcome: Outcome, notes: list[str]) -> Iterator[Figure]:
+def _figures(outcome: Outcome, folder: Path, notes: list[str]) -> Iterator[Figure]:
     """The figures in the order of the page."""
     from dmrifw import plotting
 
-    case, protocol = outcome.case, outcome.case.protocol
-    pictures = _pictures(outcome, notes)
-    if pictures:
-        yield Figure("Surface", _surface_caption(outcome), png=pictures)
+    protocol = outcome.case.protocol
+    yield from outcome.subject.pictures(folder, outcome.fields, notes)
     measured, fitted = outcome.problem.reference, outcome.relative
     yield Figure(
         "Signals",
         "Points: the target, averaged over directions, with the range over them. Line and band: the same of the "
-        "recovered walls. All relative to the signal at b = 0 of the sequence.",
+        "result. All relative to the signal at b = 0 of the sequence.",
         svg=plotting.signal_figure(protocol, measured, fitted),
     )
     yield Figure(
@@ -104,54 +94,8 @@ def _figures(outcome: Outcome, notes: list[str]) -> Iterator[Figure]:
         "what looks like noise is noise.",
         svg=plotting.residual_figure(protocol, measured, fitted),
     )
-    yield Figure("Loss", _loss_caption(outcome), svg=plotting.history_figure(outcome.history.rows))
-    part = case.judged_faces
-    truth = None if case.true_barrier is None else case.true_barrier[part]
-    yield Figure(
-        "Permeabilities",
-        "How many faces have which permeability. What lies left of the threshold is a wall.",
-        svg=plotting.permeability_figure(outcome.permeability[part], truth),
-    )
-
-
-def _pictures(outcome: Outcome, notes: list[str]) -> dict[str, bytes]:
-    """The true surface and the recovered one, from the same place; a note where this machine draws none."""
-    from dmrifw.plotting import Surface, scene
-    from dmrifw.plotting.style import BLUE, TRUE_SURFACE, VERMILLION, YELLOW
-
-    case, truth, grid = outcome.case, outcome.truth, outcome.case.grid
-    walls, true = outcome.barriers, case.true_barrier
-    scenes = {}
-    if truth is not None:
-        faces = barrier_faces(truth.required_permeability()) & truth.judged_faces
-        scenes["truth"] = [Surface(truth.grid, faces, TRUE_SURFACE)]
-    elif true is not None:
-        scenes["truth"] = [Surface(grid, true & case.judged_faces, TRUE_SURFACE)]
-    if true is None:
-        scenes["recovered"] = [Surface(grid, walls, BLUE)]
-    else:
-        true = true & case.judged_faces
-        wrong = [Surface(grid, walls & ~true, VERMILLION), Surface(grid, true & ~walls, YELLOW, opacity=0.7)]
-        scenes["recovered"] = [Surface(grid, walls & true, BLUE), *wrong]
-        if (walls != true).any():
-            scenes["what is wrong with it"] = wrong
-    try:
-        return {
-            name: scene(surfaces, grid, edges=name != "truth" or truth is None) for name, surfaces in scenes.items()
-        }
-    except Exception as error:  # VTK fails in many ways where there is no OpenGL, and a finished inversion must be kept
-        notes.append(f"The surfaces could not be drawn here ({type(error).__name__}: {error}); see interface.ply.")
-        return {}
-
-
-def _surface_caption(outcome: Outcome) -> str:
-    low, high = outcome.case.grid.points.min(axis=0), outcome.case.grid.points.max(axis=0)
-    box = " x ".join(f"{extent:.4g}" for extent in high - low)
-    told = f"The box is that of the grid, {box} µm."
-    if outcome.case.true_barrier is not None:
-        told += " Recovered walls are blue where they are true and vermillion where they are not; what is missing is "
-        told += "yellow."
-    return told
+    yield Figure("Loss", _loss_caption(outcome), svg=plotting.history_figure(outcome.result.history.rows))
+    yield from outcome.subject.figures(outcome.fields)
 
 
 def _loss_caption(outcome: Outcome) -> str:
@@ -163,7 +107,7 @@ def _loss_caption(outcome: Outcome) -> str:
 
 def _seconds(outcome: Outcome, watch: Stopwatch) -> dict[str, float]:
     """Parts of the wall-clock time. Iterations count all that were ever done; the rest, those of this session."""
-    history = outcome.history
+    history = outcome.result.history
     signals, gradients, whole = (history.column(f"{name}seconds").sum() for name in ("signal_", "gradient_", ""))
     parts = {
         "iterations: signals": signals,
@@ -189,7 +133,7 @@ def _settings(outcome: Outcome) -> Iterator[Setting]:
         "inversion.sigma": problem.sigma,
         "inversion.target.unit": "arbitrary" if problem.arbitrary_unit else "um^3",
     }
-    idle = "inversion.adam." if "damping" in outcome.history.columns else "inversion.gauss-newton."
+    idle = "inversion.adam." if "damping" in outcome.result.history.columns else "inversion.gauss-newton."
     found = {one.key: one for one in _walk(case.config, "") if not one.key.startswith(idle)}
     for key, value in made.items():
         if value is not None and key not in found:

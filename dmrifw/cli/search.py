@@ -16,7 +16,7 @@ from dmrifw.errors import InputError
 
 if TYPE_CHECKING:
     from dmrifw.gradients import GradientRule
-    from dmrifw.inversion import OptimizerSettings
+    from dmrifw.inversion import OptimizerSettings, Restarts
     from dmrifw.parametrizations import Parametrization, Setting
     from dmrifw.priors import Prior
     from dmrifw.schedules import Schedule
@@ -35,6 +35,7 @@ class Search:
         schedule: In which order measurements are used.
         gradient_rules: What happens to the gradient, by name, in the order of the config.
         optimizer: How to step.
+        restarts: How many further starts, and where.
         options: Every option of these plugins, by plugin name, defaults included.
     """
 
@@ -44,6 +45,7 @@ class Search:
     schedule: Schedule
     gradient_rules: dict[str, GradientRule]
     optimizer: OptimizerSettings
+    restarts: Restarts
     options: dict[str, dict[str, Any]]
 
 
@@ -60,11 +62,11 @@ def build_search(case: Case) -> Search:
     Local.
     """
     from dmrifw import plugins
-    from dmrifw.parametrizations import Setting
+    from dmrifw.inversion import Restarts
 
     file = case.config.path
     settings = required_inversion(case)
-    setting = Setting(case.grid, case.protocol, case.config.tissue.exterior, settings.iterations, settings.seed)
+    setting = _setting(case)
     _refuse_unscaled_sequences(case)
     with blame("inversion", file):
         parametrization = _build(
@@ -81,7 +83,35 @@ def build_search(case: Case) -> Search:
         settings.schedule: plugins.schedules()[settings.schedule],
     }
     options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
-    return Search(settings, parametrization, priors, schedule, gradient_rules, _optimizer(settings, file), options)
+    optimizer = _optimizer(settings, file)
+    restarts = Restarts(**settings.restarts.model_dump(), seed=settings.seed)
+    return Search(settings, parametrization, priors, schedule, gradient_rules, optimizer, restarts, options)
+
+
+def build_true_parametrization(case: Case) -> Parametrization | None:
+    """The parametrization that `[inversion.target]` names, whose start is the truth; None where it names none.
+
+    Raises:
+        InputError: It is not installed, or its table is at fault.
+
+    Local.
+    """
+    from dmrifw import plugins
+
+    target = required_inversion(case).target
+    if target.parametrization is None:
+        return None
+    place, name = "inversion.target", target.parametrization
+    with blame(place, case.config.path):
+        factory = plugins.find(plugins.parametrizations(), name, f"{place}.parametrization")
+        return plugins.build(factory, _setting(case), target.tables.get(name, {}), f"{place}.{name}")
+
+
+def _setting(case: Case) -> Setting:
+    from dmrifw.parametrizations import Setting
+
+    settings = required_inversion(case)
+    return Setting(case.grid, case.protocol, case.config.tissue.exterior, settings.iterations, settings.seed)
 
 
 def required_inversion(case: Case) -> Inversion:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dmrifw import report
 from dmrifw.cli.case import Case, blame, build_case
 from dmrifw.cli.experiment import Solver
 from dmrifw.cli.inversion import Target
-from dmrifw.cli.search import required_inversion
+from dmrifw.cli.search import build_true_parametrization, required_inversion
 from dmrifw.errors import InputError
-from dmrifw.typing import ComplexArray
+from dmrifw.typing import ComplexArray, FloatArray
 
 _PLACE = "inversion.target"
 
@@ -48,7 +49,7 @@ def read_target(case: Case) -> ComplexArray | None:
         with blame(_PLACE, config):
             signal = report.read_image(config.parent / target.image, case.protocol, target.voxel, mask)
     else:
-        if target.geometry is None:
+        if target.geometry is None and target.parametrization is None:
             case.required_permeability()
         return None
     from dmrifw.inversion.noise import estimate_sigma, unweighted_signal
@@ -98,6 +99,37 @@ def simulate_truth(truth: Case) -> ComplexArray:
     return signal
 
 
+def true_fields(case: Case) -> dict[str, FloatArray] | None:
+    """The fields of the parametrization that `[inversion.target]` names, at its start; None where it names none.
+
+    Raises:
+        InputError: It is not installed, or its table is at fault.
+
+    Local.
+    """
+    import torch
+
+    truth = build_true_parametrization(case)
+    if truth is None:
+        return None
+    with torch.no_grad():
+        return {name: value.numpy() for name, value in truth().items()}
+
+
+def simulate_fields(case: Case, fields: Mapping[str, FloatArray]) -> ComplexArray:
+    """(n,) complex signals of fields on the mesh that is inverted, um^3, replicated. Collective.
+
+    Raises:
+        InputError: The simulator refuses the fields.
+    """
+    wanted = target_of(case).tolerance
+    solver = case.config.solver if wanted is None else case.config.solver.model_copy(update={"tolerance": wanted})
+    with _in_target(case.config.path):
+        model = replace(case, config=case.config.model_copy(update={"solver": solver})).signal_model(case.protocol)
+        signal, _ = model.signal(keep=False, **fields)
+    return signal
+
+
 def describe_target(case: Case, truth: Case | None) -> str:
     """Where the target comes from, and what noise it has, in words. Local."""
     target = target_of(case)
@@ -110,7 +142,8 @@ def describe_target(case: Case, truth: Case | None) -> str:
         grid = truth.grid
         told = f"simulated on a mesh of its own, {len(grid.cells)} tetrahedra, {grid.volume:.6g} um³"
     else:
-        told = "simulated on the mesh that is inverted"
+        source = f" from {target.parametrization}" if target.parametrization else ""
+        told = f"simulated{source} on the mesh that is inverted"
     noise = f", {target.noise} noise at SNR {target.snr:g} (seed {target.seed})" if target.snr is not None else ""
     return f"target: {told}{noise}{', in an arbitrary unit' if target.arbitrary_unit else ''}"
 

@@ -186,15 +186,17 @@ class GaussNewton:
         objective = self.objective
         with torch.no_grad():
             shown = dict(objective.parametrization())
+            penalties = objective.penalties(shown, self._iteration)
+        penalty = self._agreed(sum(one.item() for one in penalties.values()))
+        if not math.isfinite(penalty):  # nearly flat elements may take forever to simulate
+            return math.inf
         try:
             data = objective.problem.linearize(shown, [], self._stage)
         except (InputError, ConvergenceError) as error:
             if isinstance(error, InputError) and error.key not in shown:
                 raise
             return math.inf
-        with torch.no_grad():
-            penalties = objective.penalties(shown, self._iteration)
-        loss = self._agreed(data.loss + sum(one.item() for one in penalties.values()))
+        loss = self._agreed(data.loss + penalty)
         return loss if math.isfinite(loss) else math.inf
 
     def _agreed(self, value: float) -> float:

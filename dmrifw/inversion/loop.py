@@ -211,7 +211,7 @@ class _Run:
 
     def end_start(self) -> None:
         """Judge where a start has led to, and go on to the next one, or to the best. Collective."""
-        error = self._where_there_is_a_loss(lambda: self.problem.relative_error(self._fields()))
+        error = self._where_there_is_a_loss(self.done, lambda: self.problem.relative_error(self._fields()))
         if self.starts.settings.count:
             self.starts.end(self.problem.comm.bcast(error, root=0))
             self.optimizer = self.settings.start(self.objective)
@@ -256,24 +256,32 @@ class _Run:
         return row, look.fields, stop
 
     def _look(self, iteration: int) -> Look:
-        look = self._where_there_is_a_loss(lambda: self.optimizer.look(iteration, self.schedule(iteration)))
+        look = self._where_there_is_a_loss(iteration, lambda: self.optimizer.look(iteration, self.schedule(iteration)))
         self.starts.settle()
         return look
 
-    def _where_there_is_a_loss(self, work: Callable[[], T]) -> T:
-        """What some work returns, nearer to the last place where there was a loss if there is none here."""
-        for attempt in range(_RETREATS + 1):
-            try:
-                done = work()
-            except InputError as error:
-                refused = error.key in self._fields() and attempt < _RETREATS
-                if not refused or not self.starts.retreat():
-                    raise
-                continue
-            is_infinite = isinstance(done, Look) and done.loss == math.inf
-            if not is_infinite or not self.starts.retreat():
+    def _where_there_is_a_loss(self, iteration: int, work: Callable[[], T]) -> T:
+        """What some work returns, nearer to the last place where there was a loss if there is none here.
+
+        Priors are asked first: what they bar, such as elements that are nearly flat, may take forever to simulate.
+        """
+        for _ in range(_RETREATS):
+            if not self._is_barred(iteration):
+                try:
+                    return work()
+                except InputError as error:
+                    if error.key not in self._fields():
+                        raise
+            if not self.starts.retreat():
                 break
-        return done
+        return work()
+
+    def _is_barred(self, iteration: int) -> bool:
+        """Whether a prior is infinite at the parameters; rank 0 decides."""
+        with torch.no_grad():
+            penalties = self.objective.penalties(self._fields(), iteration)
+        barred = any(one.item() == math.inf for one in penalties.values())
+        return bool(self.problem.comm.bcast(barred, root=0))
 
     def _fields(self) -> Fields:
         with torch.no_grad():

@@ -13,12 +13,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from mpl_toolkits.mplot3d import Axes3D
-from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dmrifw.mesh import Grid
-from dmrifw.plotting.style import BLUE, INK, RULE, STYLE, TRUE_SURFACE, VERMILLION, YELLOW
+from dmrifw.plotting.space import draw_faces, heading, series, space
+from dmrifw.plotting.style import BLUE, INK, STYLE, TRUE_SURFACE, VERMILLION, YELLOW
 from dmrifw.surface import BARRIER_THRESHOLD, barrier_faces, per_face, replacing
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray
 
@@ -27,9 +26,6 @@ _BARRIERS = LinearSegmentedColormap.from_list("barriers", ["#0b3c68", BLUE, "#cf
 
 _SCALE_DECADES = 2
 """Decades of permeability below the threshold that the colour scale spans."""
-
-_ELEVATION, _AZIMUTH = 22, -57
-_LIGHT = np.array([0.35, -0.5, 0.8])
 
 
 def recovery_figure(
@@ -82,21 +78,21 @@ def recovery_figure(
 
 
 def _draw_truth(figure: Figure, grid: Grid, true: BoolArray) -> None:
-    axes = _space(figure, 0.0, grid, "a   True barriers")
-    _draw_faces(axes, grid, true, np.tile(to_rgba(TRUE_SURFACE), (int(true.sum()), 1)))
+    axes = space(figure, 0.0, grid.points[np.unique(grid.faces)], "a   True barriers")
+    draw_faces(axes, grid.points[grid.faces[true]], np.tile(to_rgba(TRUE_SURFACE), (int(true.sum()), 1)))
     _legend(figure, 0.165, [Patch(fc=TRUE_SURFACE, ec=INK, lw=0.6, label=f"true, {true.sum()} faces")])
 
 
 def _draw_recovery(
     figure: Figure, grid: Grid, true: BoolArray, recovered: BoolArray, kappa: FloatArray, threshold: float
 ) -> None:
-    axes = _space(figure, 0.33, grid, "b   Recovered barriers")
+    axes = space(figure, 0.33, grid.points[np.unique(grid.faces)], "b   Recovered barriers")
     scale = ScalarMappable(LogNorm(threshold / 10**_SCALE_DECADES, threshold, clip=True), _BARRIERS)
     colours = scale.to_rgba(np.maximum(kappa, np.finfo(float).tiny))
     colours[recovered & ~true] = to_rgba(VERMILLION)
     colours[true & ~recovered] = _MISSING
     shown = true | recovered
-    _draw_faces(axes, grid, shown, colours[shown])
+    draw_faces(axes, grid.points[grid.faces[shown]], colours[shown])
     found, false, missing = (int(mask.sum()) for mask in (true & recovered, recovered & ~true, true & ~recovered))
     _legend(
         figure,
@@ -114,9 +110,9 @@ def _draw_recovery(
 
 
 def _draw_history(figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
-    _heading(figure, 0.69, "c   Convergence")
+    heading(figure, 0.69, "c   Convergence")
     axes = figure.add_axes((0.715, 0.17, 0.225, 0.62))
-    lines = axes.plot(*_series(history, "loss"), color=INK, lw=1.4, label="loss")
+    lines = axes.plot(*series(history, "loss"), color=INK, lw=1.4, label="loss")
     axes.set(xlabel="iteration", ylabel="loss", yscale="log")
     axes.grid(True, which="major")
     axes.margins(x=0.01)
@@ -126,47 +122,10 @@ def _draw_history(figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
         ("barrier_recall", "recall", BLUE, "-"),
         ("barrier_precision", "precision", VERMILLION, (0, (4, 1.5))),
     ):
-        lines += shares.plot(*_series(history, key), color=colour, ls=dashes, lw=1.8, label=label)
+        lines += shares.plot(*series(history, key), color=colour, ls=dashes, lw=1.8, label=label)
     for side in (axes, shares):
         side.spines["top"].set_visible(False)
     shares.legend(handles=lines, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handlelength=2.2)
-
-
-def _space(figure: Figure, left: float, grid: Grid, title: str) -> Axes3D:
-    """Axes in um, of equal scale, around the whole grid."""
-    _heading(figure, left + 0.02, title)
-    axes: Axes3D = figure.add_axes((left + 0.005, 0.2, 0.32, 0.68), projection="3d", proj_type="ortho")
-    points = grid.points[np.unique(grid.faces)]
-    low, high = points.min(axis=0), points.max(axis=0)
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-    axes.set_box_aspect(high - low, zoom=1.02)
-    axes.view_init(elev=_ELEVATION, azim=_AZIMUTH)
-    for axis, name in zip((axes.xaxis, axes.yaxis, axes.zaxis), "xyz", strict=True):
-        axis.set_pane_color("white")
-        axis.line.set_color(RULE)
-        axis.set_label_text(f"{name} (µm)")
-        axis.labelpad = 2
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axis.set_tick_params(labelsize=8, pad=0)
-    return axes
-
-
-def _draw_faces(axes: Axes3D, grid: Grid, mask: BoolArray, colours: FloatArray) -> None:
-    """Opaque or translucent triangles, (n, 4) RGBA, lit from both sides since faces have no orientation."""
-    corners = grid.points[grid.faces[mask]]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    elevation, azimuth = np.radians([_ELEVATION, _AZIMUTH])
-    to_viewer = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    normals *= np.where(normals @ to_viewer < 0, -1.0, 1.0)[:, None]
-    lit = np.clip(normals @ (_LIGHT / np.linalg.norm(_LIGHT)), 0.0, 1.0)
-    shaded = colours.copy()
-    shaded[:, :3] *= (0.65 + 0.35 * lit)[:, None]
-    axes.add_collection3d(Poly3DCollection(corners, facecolors=shaded, edgecolors=INK, linewidths=0.6))
-
-
-def _heading(figure: Figure, left: float, text: str) -> None:
-    figure.text(left, 0.87, text, fontsize=11, fontweight="bold")
 
 
 def _legend(figure: Figure, middle: float, handles: Sequence[Patch]) -> None:
@@ -178,10 +137,3 @@ def _legend(figure: Figure, middle: float, handles: Sequence[Patch]) -> None:
         handlelength=1.2,
         columnspacing=1.4,
     )
-
-
-def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[FloatArray, FloatArray]:
-    """Iterations and values of the rows that have a number under `key`."""
-    rows = [(row["iteration"], row[key]) for row in history if row.get(key) is not None]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]

@@ -38,13 +38,13 @@ class Surface:
     opacity: float = 1.0
 
 
-def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> bytes:
-    """A picture of surfaces, in the box around a grid, which sets the place and the scale of the view.
+def scene(surfaces: Sequence[Surface], outline: FloatArray, edges: bool = True) -> bytes:
+    """A picture of surfaces, in the box around points, which sets the place and the scale of the view.
 
     Args:
         surfaces: What to draw; those without faces are left out.
-        outline: The grid whose box is drawn thinly around them. Pictures with the same one can be compared side by
-            side.
+        outline: (n, 3) um, points whose box is drawn thinly around them. Pictures with the same one can be compared
+            side by side.
         edges: Draw the edges of the faces too.
 
     Returns:
@@ -56,25 +56,10 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
 
     plotter = pyvista.Plotter(off_screen=True, window_size=_SIZE, lighting="light kit")
     try:
-        plotter.set_background("white")
-        low, high = (getattr(outline.points, name)(axis=0) for name in ("min", "max"))
-        plotter.add_mesh(_back_of_box(low, high), color=RULE, line_width=2, lighting=False)
+        stage(plotter, outline)
         for surface in surfaces:
             if np.any(surface.faces):
-                plotter.add_mesh(
-                    _triangles(surface.grid, surface.faces),
-                    color=surface.colour,
-                    opacity=surface.opacity,
-                    show_edges=edges,
-                    edge_color=INK,
-                    line_width=1,
-                    ambient=0.25,
-                )
-        middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
-        plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
-        plotter.enable_parallel_projection()
-        plotter.camera.parallel_scale = 0.46 * reach
-        plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
+                add_surface(plotter, _triangles(surface.grid, surface.faces), surface.colour, surface.opacity, edges)
         plotter.enable_anti_aliasing("ssaa")
         image: FloatArray = plotter.screenshot(return_img=True)
     finally:
@@ -82,6 +67,23 @@ def scene(surfaces: Sequence[Surface], outline: Grid, edges: bool = True) -> byt
     stream = io.BytesIO()
     matplotlib.image.imsave(stream, image, format="png")
     return stream.getvalue()
+
+
+def stage(plotter: pyvista.Plotter, outline: FloatArray) -> None:
+    """Set the view of a plotter on the box around points, (n, 3) um, and draw the box thinly. Local."""
+    plotter.set_background("white")
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    plotter.add_mesh(_back_of_box(low, high), color=RULE, line_width=2, lighting=False)
+    middle, reach = 0.5 * (low + high), float(np.linalg.norm(high - low))
+    plotter.camera_position = [tuple(middle + 3 * reach * _VIEW), tuple(middle), (0.0, 0.0, 1.0)]
+    plotter.enable_parallel_projection()
+    plotter.camera.parallel_scale = 0.46 * reach
+    plotter.add_axes(color=INK, viewport=(0, 0, 0.18, 0.18), line_width=2)
+
+
+def add_surface(plotter: pyvista.Plotter, mesh: pyvista.PolyData, colour: str, opacity: float, edges: bool) -> None:
+    """Draw triangles. Local."""
+    plotter.add_mesh(mesh, color=colour, opacity=opacity, show_edges=edges, edge_color=INK, line_width=1, ambient=0.25)
 
 
 def _triangles(grid: Grid, faces: ArrayLike) -> pyvista.PolyData:

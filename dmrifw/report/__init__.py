@@ -2,6 +2,7 @@
 
 from dmrifw.report.dataset import mesh_hash, signal_dataset, software_versions
 from dmrifw.report.files import CSV_HEADER, read_signal, read_signals, write_csv, write_dataset
+from dmrifw.report.frames import FrameWriter, frames, write_shape
 from dmrifw.report.images import read_image
 from dmrifw.report.page import Fact, Figure, Page, Setting, write_page
 
@@ -9,8 +10,10 @@ __all__ = [
     "CSV_HEADER",
     "Fact",
     "Figure",
+    "FrameWriter",
     "Page",
     "Setting",
+    "frames",
     "mesh_hash",
     "read_image",
     "read_signal",
@@ -20,4 +23,5 @@ __all__ = [
     "write_csv",
     "write_dataset",
     "write_page",
+    "write_shape",
 ]

@@ -27,7 +27,7 @@ class Figure:
         title: Headline.
         caption: What is to be seen.
         svg: An <svg> element; or
-        png: PNGs that stand side by side, by what they show.
+        png: PNGs, or GIFs, that stand side by side, by what they show.
     """
 
     title: str
@@ -92,6 +92,7 @@ def write_page(path: str | Path, page: Page) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["image_kind"] = lambda content: "gif" if content.startswith(b"GIF") else "png"
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     total = sum(page.seconds.values())
     machine = f"{platform.system()} on {platform.machine()}"

@@ -22,9 +22,10 @@ from dmrifw.cli.geometry import (
     PackedCylindersGeometry,
     PackedSpheresGeometry,
     SpheresGeometry,
+    TemplateGeometry,
     TorusGeometry,
 )
-from dmrifw.cli.inversion import Adam, GaussNewton, Inversion, Target
+from dmrifw.cli.inversion import Adam, GaussNewton, Inversion, Restarts, Target
 from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -52,6 +53,8 @@ SECTIONS = [
     Target,
     Adam,
     GaussNewton,
+    Restarts,
+    TemplateGeometry,
 ]
 
 

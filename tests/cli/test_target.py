@@ -199,7 +199,7 @@ def test_the_distance_to_a_truth_on_another_mesh_is_that_of_the_surfaces(tmp_pat
     """One grid, and a copy of it 3 um away: at most 3 um as they lie, and 0 when centred."""
     from dataclasses import replace
 
-    from dmrifw.cli.outcome import distance_to_truth
+    from dmrifw.cli.walls import distance_to_truth
     from dmrifw.mesh import from_arrays
 
     case = build_case(parse_text(text, tmp_path / "config.toml"))

@@ -19,7 +19,7 @@ def grid():
 
 
 def pixels(surfaces, grid) -> np.ndarray:
-    return matplotlib.image.imread(io.BytesIO(scene(surfaces, grid)), format="png")[:, :, :3]
+    return matplotlib.image.imread(io.BytesIO(scene(surfaces, grid.points)), format="png")[:, :, :3]
 
 
 def is_green(image: np.ndarray) -> np.ndarray:
