@@ -66,10 +66,7 @@ class GridGeometry(Section):
 
 
 class FileGeometry(Section):
-    """A mesh from a file: tetrahedra with cell tags for compartments, closed surfaces, or a neuron.
-
-    `ambient` says whether every face may be a wall; only an inversion takes that for granted.
-    """
+    """A mesh from a file, with compartments or without; `ambient`: every face may be a wall, as in an inversion."""
 
     kind: Literal["file"]
     path: str

@@ -30,7 +30,7 @@ _MOST_FRAMES = 60
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A shape on its way: its vertices, (V, 3) um, and what is written under it."""
+    """A shape on its way: its vertices, (V, 3) um, and what is written above it."""
 
     points: FloatArray
     caption: str
@@ -99,5 +99,5 @@ def _add(
 def _write(plotter: pyvista.Plotter, text: str) -> None:
     """The caption of the panel that is drawn in; replaces the one before."""
     plotter.add_text(
-        text, position="lower_edge", font_size=10, color=INK, name=f"caption {plotter.renderers.active_index}"
+        text, position="upper_left", font_size=10, color=INK, name=f"caption {plotter.renderers.active_index}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dmrifw.plotting.space import mark_starts, series
 from dmrifw.plotting.style import BLUE, CYCLE, INK, STYLE, TRUE_SURFACE, VERMILLION
 from dmrifw.sequences import Protocol
 from dmrifw.surface import BARRIER_THRESHOLD
@@ -26,6 +28,23 @@ _SMALLEST_TERM = 1e-6
 
 _LOWEST, _HIGHEST = 1e-4, 1e4
 """Permeabilities, um/ms, beyond which all fall into the last bins of the histogram."""
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A panel beside that of the loss: labels of columns of the history, their unit, and its axis."""
+
+    columns: Mapping[str, str]
+    unit: str
+    scale: str = "linear"
+    limits: tuple[float | None, float | None] = (None, None)
+
+
+_PANELS = (
+    _Panel({"barrier_recall": "recall", "barrier_precision": "precision"}, "share of faces", limits=(-0.02, 1.02)),
+    _Panel({"vertex_rmsd_um": "RMSD", "chamfer_um": "chamfer"}, "distance from the truth (µm)", "log"),
+    _Panel({"volume_um3": "volume"}, "volume (µm³)"),
+)
 
 
 def signal_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) -> str:
@@ -95,10 +114,10 @@ def residual_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) 
 
 
 def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
-    """The loss and its terms over the iterations and, where they are known, recall and precision.
+    """The loss and its terms over the iterations and what else is known: recall and precision, distances, a volume.
 
     Args:
-        history: Rows with `iteration`, `loss`, `data_loss`, `prior_NAME`, and `barrier_recall` and `barrier_precision`.
+        history: Rows with `iteration`, `loss`, `data_loss`, `prior_NAME`, and the columns of `_PANELS`.
 
     Returns:
         SVG text.
@@ -107,27 +126,25 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
     """
     names = list(dict.fromkeys(name for row in history for name in row))
     terms = ["loss", "data_loss", *(name for name in names if name.startswith("prior_"))]
-    shares = [name for name in ("barrier_recall", "barrier_precision") if name in names]
-    iterations = [row["iteration"] for row in history]
+    others = [panel for panel in _PANELS if any(name in names for name in panel.columns)]
 
     def draw(figure: Figure) -> None:
-        panels = _row(figure, 2 if shares else 1)
+        first, *panels = _row(figure, 1 + len(others))
         for number, name in enumerate(terms):
-            values = np.array([row.get(name, np.nan) for row in history], dtype=np.float64)
+            iterations, values = series(history, name)
             label = name.removeprefix("prior_").replace("data_loss", "data")
             colour = INK if number == 0 else CYCLE[(number - 1) % len(CYCLE)]
             shown = np.where(values > 0, values, np.nan)
-            panels[0].plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
-        panels[0].set(xlabel="iteration", ylabel="loss", yscale="log")
-        low, high = panels[0].get_ylim()
-        panels[0].set_ylim(max(low, high * _SMALLEST_TERM), high)
-        for name, colour, dashes in zip(shares, (BLUE, VERMILLION), _DASHES, strict=False):
-            values = np.array([row.get(name, np.nan) for row in history], dtype=np.float64)
-            label = name.removeprefix("barrier_")
-            panels[1].plot(iterations, values, color=colour, lw=1.6, ls=dashes, label=label)
-        if shares:
-            panels[1].set(xlabel="iteration", ylabel="share of faces", ylim=(-0.02, 1.02))
-        for axes in panels:
+            first.plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
+        first.set(xlabel="iteration", ylabel="loss", yscale="log")
+        low, high = first.get_ylim()
+        first.set_ylim(max(low, high * _SMALLEST_TERM), high)
+        for axes, panel in zip(panels, others, strict=True):
+            for (name, label), colour, dashes in zip(panel.columns.items(), (BLUE, VERMILLION), _DASHES, strict=False):
+                axes.plot(*series(history, name), color=colour, lw=1.6, ls=dashes, label=label)
+            axes.set(xlabel="iteration", ylabel=panel.unit, yscale=panel.scale, ylim=panel.limits)
+        for axes in (first, *panels):
+            mark_starts(axes, history)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=2.2, columnspacing=1.2)
 

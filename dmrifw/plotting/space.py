@@ -57,8 +57,15 @@ def heading(figure: Figure, left: float, text: str) -> None:
 
 
 def series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[FloatArray, FloatArray]:
-    """Iterations and values of the rows that have a number under `key`. Local."""
-    rows = [(row["iteration"], row[key]) for row in history if row.get(key) is not None]
+    """Iterations and values of the rows that have a number under `key`; NaN between two starts. Local."""
+    rows: list[tuple[float, float]] = []
+    start = 0
+    for row in history:
+        if row.get("start", 0) != start:
+            start = row["start"]
+            rows.append((row["iteration"] - 0.5, np.nan))
+        if row.get(key) is not None:
+            rows.append((row["iteration"], row[key]))
     table = np.array(rows, dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from math import log
 from typing import Annotated
 
@@ -13,9 +12,14 @@ import torch
 from dmrifw.errors import InputError
 from dmrifw.parametrizations import Setting
 from dmrifw.plugins import NonNegative, Positive
+from dmrifw.typing import FloatArray
 from dmrifw_spectral_latent.families import family_named
+from dmrifw_spectral_latent.quality import largest_step_along
 from dmrifw_spectral_latent.template import Template
 from dmrifw_spectral_latent.weights import load
+
+FLOOR = 0.01
+"""Least scaled Jacobian that a perturbation of the start may bring about."""
 
 OPEN = 100.0
 """Permeability that faces inside the cell read, um/ms: they are open."""
@@ -84,6 +88,21 @@ class Shape(torch.nn.Module, ABC):
             fields["diffusivity"] = self.log_diffusivity.exp()
         return fields
 
+    def _perturb(self, parameter: torch.nn.Parameter, jitter: float, seed: int) -> None:
+        """Move a parameter at random, less far where elements would come near to turning over."""
+        if not jitter:
+            return
+        generator = torch.Generator().manual_seed(seed)
+        start = parameter.detach().clone()
+        change = jitter * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+
+        def path(step: float) -> FloatArray:
+            with torch.no_grad():
+                parameter.copy_(start + step * change)
+                return self.shape().numpy()
+
+        path(largest_step_along(path, self.template.cells, FLOOR))
+
 
 class LatentShape(Shape):
     """A shape in the latent of an autoencoder: latent -> decoder -> spectral coefficients -> vertices.
@@ -124,7 +143,8 @@ class LatentShape(Shape):
         frequencies = loaded.network.architecture.frequencies
         rest = self.template.rest - self.template.rest.mean(dim=0)  # as the shapes of the training lie
         straight = loaded.network.encode(self.template.encode(rest, frequencies))
-        self.latent = _parameter(straight + jitter * _noise(straight.shape, setting.seed))
+        self.latent = _parameter(straight)
+        self._perturb(self.latent, jitter, setting.seed)
 
     def shape(self) -> torch.Tensor:
         """See `Shape.shape`. Local."""
@@ -164,7 +184,8 @@ class SpectralShape(Shape):
     ) -> None:
         super().__init__(setting, rotation=rotation, size=size, permeability=permeability, diffusivity=diffusivity)
         self.register_buffer("modes", self.template.modes(frequencies)[:, 1:], persistent=False)
-        self.coefficients = _parameter(jitter * _noise((frequencies - 1, 3), setting.seed))
+        self.coefficients = _parameter(torch.zeros(frequencies - 1, 3))
+        self._perturb(self.coefficients, jitter, setting.seed)
 
     def shape(self) -> torch.Tensor:
         """See `Shape.shape`. Local."""
@@ -215,7 +236,8 @@ class FamilyShape(Shape):
         self.register_buffer("start", torch.tensor(first, dtype=torch.float64), persistent=False)
         span = torch.tensor([one.high - one.low for one in parameters], dtype=torch.float64)
         self.register_buffer("span", span, persistent=False)
-        self.unknown = _parameter(jitter * _noise(span.shape, setting.seed))
+        self.unknown = _parameter(torch.zeros(span.shape))
+        self._perturb(self.unknown, jitter, setting.seed)
 
     @property
     def values(self) -> torch.Tensor:
@@ -237,7 +259,3 @@ def rotation_matrix(vector: torch.Tensor) -> torch.Tensor:
 
 def _parameter(value: torch.Tensor) -> torch.nn.Parameter:
     return torch.nn.Parameter(value.detach().clone().to(torch.float64))
-
-
-def _noise(shape: Sequence[int], seed: int) -> torch.Tensor:
-    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
