@@ -20,6 +20,7 @@ import pluggy
 
 from dmrifw.gradients import GradientRule
 from dmrifw.mesh import Grid
+from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -69,4 +70,10 @@ def dmrifw_templates() -> Mapping[str, Callable[[], Grid]]:
 @hookspec
 def dmrifw_gradient_rules() -> Mapping[str, Callable[..., GradientRule]]:
     """Gradient rules: what happens to the gradient. Used by `[inversion] gradient_rules = ["name", ...]`."""
+    raise AssertionError("a specification is never called")
+
+
+@hookspec
+def dmrifw_optimizers() -> Mapping[str, Callable[..., OptimizerSettings]]:
+    """Optimizers: how to step, besides Adam and Gauss-Newton. Used by `[inversion] optimizer = "name"`."""
     raise AssertionError("a specification is never called")

@@ -20,6 +20,7 @@ from dmrifw import hookspecs
 from dmrifw.errors import InputError, PluginError
 from dmrifw.gradients import GradientRule
 from dmrifw.mesh import Grid
+from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
@@ -47,6 +48,7 @@ _HOOKS = {
     "trainer": "dmrifw_trainers",
     "gradient rule": "dmrifw_gradient_rules",
     "template": "dmrifw_templates",
+    "optimizer": "dmrifw_optimizers",
 }
 
 
@@ -55,7 +57,7 @@ class Offer:
     """One thing that a plugin offers.
 
     Attributes:
-        kind: "parametrization", "prior", "schedule", "gradient rule", "trainer" or "template".
+        kind: "parametrization", "prior", "schedule", "gradient rule", "optimizer", "trainer" or "template".
         name: The name that a config uses.
         summary: First line of the factory's docstring.
     """
@@ -127,6 +129,11 @@ def gradient_rules() -> Factories[GradientRule]:
     return {name: factory for name, (_, factory) in _offered("gradient rule").items()}
 
 
+def optimizers() -> Factories[OptimizerSettings]:
+    """Factories of optimizers by name. Raises PluginError for a broken plugin or a name offered twice. Local."""
+    return {name: factory for name, (_, factory) in _offered("optimizer").items()}
+
+
 def templates() -> dict[str, Callable[[], Grid]]:
     """Factories of grids by name. Raises PluginError for a broken plugin or a name offered twice. Local."""
     return {name: factory for name, (_, factory) in _offered("template").items()}
@@ -177,7 +184,8 @@ def find(factories: Mapping[str, Callable[..., T]], name: str, key: str) -> Call
     """The factory of a name that a user wrote.
 
     Args:
-        factories: What `parametrizations`, `priors`, `schedules`, `gradient_rules`, `trainers` or `templates` returned.
+        factories: What `parametrizations`, `priors`, `schedules`, `gradient_rules`, `optimizers`, `trainers` or
+            `templates` returned.
         name: The name to look up.
         key: The config key that holds it, named in the error.
 

@@ -119,11 +119,11 @@ class Inversion(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    parametrization: str = "face-permeability"
+    parametrization: str = "cell-labels"
     priors: list[str] = Field(default=["continuity", "soft-manifold"])
     schedule: str = "staged"
     gradient_rules: list[str] = Field(default=["clip"])
-    optimizer: Literal["adam", "gauss-newton"] = "adam"
+    optimizer: str = "label-search"
     adam: Adam = Adam()
     gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
     iterations: Annotated[int, Field(ge=1)] = 300
@@ -140,11 +140,15 @@ class Inversion(Section):
     def _one_optimizer(cls, table: Any) -> Any:
         if not isinstance(table, dict):
             return table
-        used = table.get("optimizer", "adam")
+        labels = table.get("parametrization", "cell-labels") == "cell-labels"
+        table = {"optimizer": "label-search" if labels else "adam"} | table
+        used = table["optimizer"]
         for name in ("adam", "gauss-newton"):
             if name in table and name != used:
                 raise InputError("the table belongs to another optimizer", f'set optimizer = "{name}"', key=name)
-        if used != "gauss-newton":
+        if used not in ("adam", "gauss-newton"):
+            return {"priors": [], "schedule": "all-at-once", "gradient_rules": []} | table
+        if used == "adam":
             return table
         if table.get("gradient_rules"):
             raise InputError("Gauss-Newton steps follow no gradient rules", "leave them out", key="gradient_rules")

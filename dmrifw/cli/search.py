@@ -82,8 +82,10 @@ def build_search(case: Case) -> Search:
         **{name: plugins.gradient_rules()[name] for name in settings.gradient_rules},
         settings.schedule: plugins.schedules()[settings.schedule],
     }
+    if settings.optimizer in plugins.optimizers():
+        factories[settings.optimizer] = plugins.optimizers()[settings.optimizer]
     options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
-    optimizer = _optimizer(settings, file)
+    optimizer = _optimizer(settings, setting, file)
     restarts = Restarts(**settings.restarts.model_dump(), seed=settings.seed)
     return Search(settings, parametrization, priors, schedule, gradient_rules, optimizer, restarts, options)
 
@@ -123,14 +125,19 @@ def required_inversion(case: Case) -> Inversion:
     return case.config.inversion
 
 
-def _optimizer(settings: Inversion, file: Path) -> OptimizerSettings:
+def _optimizer(settings: Inversion, setting: Setting, file: Path) -> OptimizerSettings:
+    from dmrifw import plugins
     from dmrifw.inversion import AdamSettings, GaussNewtonSettings
 
     try:
         if settings.optimizer == "adam":
             return AdamSettings(**settings.adam.model_dump())
-        return GaussNewtonSettings(**settings.gauss_newton.model_dump())
+        if settings.optimizer == "gauss-newton":
+            return GaussNewtonSettings(**settings.gauss_newton.model_dump())
+        return _build(plugins.optimizers(), settings.optimizer, "optimizer", settings, setting)
     except InputError as error:
+        if error.file is not None or (error.key or "").startswith("inversion."):
+            raise
         key = f"inversion.{settings.optimizer}.{error.key}"
         raise InputError(error.fault, error.mend, key=key, file=file) from error
 
@@ -160,7 +167,7 @@ def _options(factory: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _refuse_idle_tables(settings: Inversion, file: Path) -> None:
-    used = {settings.parametrization, settings.schedule, *settings.priors, *settings.gradient_rules}
+    used = {settings.parametrization, settings.schedule, settings.optimizer, *settings.priors, *settings.gradient_rules}
     for name in settings.tables:
         if name not in used:
             raise InputError(

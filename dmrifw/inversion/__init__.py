@@ -8,9 +8,9 @@ from dmrifw.inversion.likelihoods import Likelihood
 from dmrifw.inversion.loop import Interrupted, Result, invert
 from dmrifw.inversion.noise import Noise, add_noise, estimate_sigma
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
-from dmrifw.inversion.optimizer import OptimizerSettings
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 from dmrifw.inversion.restarts import Restarts
+from dmrifw.optimizers import OptimizerSettings
 
 __all__ = [
     "AdamSettings",

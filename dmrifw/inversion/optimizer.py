@@ -93,13 +93,6 @@ class Optimizer(Protocol):
         """Restore what `state_dict` gave. Local."""
 
 
-class OptimizerSettings(Protocol):
-    """Settings from which an optimizer is made."""
-
-    def start(self, objective: Objective) -> Optimizer:
-        """The optimizer, at its first step. Local."""
-
-
 def detached(fields: Fields) -> dict[str, torch.Tensor]:
     """The same fields without their graph. Local."""
     return {name: value.detach() for name, value in fields.items()}

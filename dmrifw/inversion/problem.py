@@ -17,7 +17,7 @@ from dmrifw.mesh import Grid
 from dmrifw.schedules import Stage
 from dmrifw.sequences import Protocol as MeasurementProtocol
 from dmrifw.tape import Tape
-from dmrifw.typing import ArrayLike, ComplexArray
+from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -119,6 +119,11 @@ class InversionProblem:
     def reference(self) -> ComplexArray:
         """(n,) the target relative to its S0."""
         return self._reference.numpy()
+
+    @property
+    def scale(self) -> FloatArray:
+        """(n,) S0 of the target, by which signals are divided."""
+        return self._scale.numpy()
 
     def data_loss(self, fields: Mapping[str, torch.Tensor], stage: Stage) -> torch.Tensor:
         """The misfit: weight * sum over sequences of w * mean over its measurements of their costs.

@@ -1,0 +1,96 @@
+"""Linear elements on the vertices of a grid, as maps from one number per cell to the entries of a matrix."""
+
+from __future__ import annotations
+
+from math import factorial
+
+import numpy as np
+import scipy.sparse as sp
+
+from dmrifw.mesh import Grid
+from dmrifw.tissue import Tissue
+from dmrifw.typing import FloatArray, IntArray
+
+
+class Elements:
+    """Matrices of continuous linear elements that depend linearly on a weight per cell, or per face.
+
+    Only vertices that cells use are numbered. A symmetric matrix is held as its entries at `pairs`, the pairs (i, j),
+    i <= j, of vertices that share a cell.
+
+    Args:
+        grid: The grid.
+        tissue: Diffusivity and relaxation rate.
+
+    Attributes:
+        points: (N, 3) vertices, um, about their middle.
+        cells: (E, 4) vertices of each cell.
+        pairs: (P, 2).
+        mass: (P, E) entries of the mass matrix for a weight of 1 in each cell, um^3.
+        stiffness: (P, E) the same for diffusion and relaxation, um^3/ms.
+        moments: (3) of (P, E), the same for the mass matrix weighted by a coordinate, um^4.
+        traces: (P, F) the same for the mass matrix of a face, um^2.
+
+    Local.
+    """
+
+    def __init__(self, grid: Grid, tissue: Tissue) -> None:
+        used, cells = np.unique(grid.cells, return_inverse=True)
+        self.cells: IntArray = cells.reshape(-1, 4)
+        self.points: FloatArray = grid.points[used] - grid.points[used].mean(axis=0)
+        self._number_pairs()
+        volumes, corners = grid.cell_volumes, self.points[self.cells]
+        third = volumes[:, None, None, None] * _products(3)
+        second = volumes[:, None, None] * _products(2)
+        diffusion = tissue.diffusivity
+        tensors = diffusion[:, None, None] * np.eye(3) if diffusion.ndim == 1 else diffusion
+        slopes = _slopes(corners)
+        stiffness = volumes[:, None, None] * np.einsum("eia,eab,ejb->eij", slopes, tensors, slopes)
+        self.mass = self._map(second, self.cells)
+        self.stiffness = self._map(stiffness + tissue.relaxation_rate[:, None, None] * second, self.cells)
+        self.moments = [self._map(np.einsum("eijk,ek->eij", third, corners[:, :, d]), self.cells) for d in range(3)]
+        faces = np.searchsorted(used, grid.faces)
+        self.traces = self._map(grid.face_areas[:, None, None] * (1 + np.eye(3)) / 12, faces)
+
+    @property
+    def size(self) -> int:
+        """Number of vertices N."""
+        return len(self.points)
+
+    def matrix(self, entries: FloatArray) -> FloatArray:
+        """(N, N) the symmetric matrix of (P,) entries. Local."""
+        full = np.zeros((self.size, self.size))
+        i, j = self.pairs.T
+        full[i, j] = entries
+        full[j, i] = entries
+        return full
+
+    def _number_pairs(self) -> None:
+        ends = self.cells[:, [(a, b) for a in range(4) for b in range(a, 4)]].reshape(-1, 2)
+        self.pairs: IntArray = np.unique(np.sort(ends, axis=1), axis=0)
+        self._codes = self.pairs[:, 0] * len(self.points) + self.pairs[:, 1]
+
+    def _map(self, local: FloatArray, vertices: IntArray) -> sp.csr_array:
+        """Sparse (P, n) of n local matrices."""
+        count = vertices.shape[1]
+        i, j = np.triu_indices(count)
+        ends = np.sort(np.stack([vertices[:, i], vertices[:, j]], axis=-1), axis=-1)
+        rows = np.searchsorted(self._codes, (ends[..., 0] * self.size + ends[..., 1]).ravel())
+        columns = np.repeat(np.arange(len(vertices)), len(i))
+        return sp.csr_array((local[:, i, j].ravel(), (rows, columns)), (len(self.pairs), len(vertices)))
+
+
+def _slopes(corners: FloatArray) -> FloatArray:
+    """(E, 4, 3) gradients of the barycentric coordinates of cells with (E, 4, 3) corners, 1/um."""
+    inverse = np.linalg.inv(corners[:, 1:] - corners[:, :1])
+    others = np.swapaxes(inverse, 1, 2)
+    return np.concatenate([-others.sum(axis=1, keepdims=True), others], axis=1)
+
+
+def _products(order: int) -> FloatArray:
+    """Mean over a tetrahedron of products of `order` barycentric coordinates: 3! prod(a_i!) / (order + 3)!."""
+    values = np.zeros((4,) * order)
+    for index in np.ndindex(values.shape):
+        powers = np.bincount(index, minlength=4)
+        values[index] = 6 * np.prod([factorial(power) for power in powers]) / factorial(order + 3)
+    return values

@@ -1,0 +1,423 @@
+"""Signals of cells that hold a share of every compartment, and their derivatives by the shares.
+
+Each compartment has a magnetization of its own on the vertices of the whole grid. In a cell it diffuses in, and
+dephases in, as much room as the compartment's share there; compartments meet only at faces whose two sides hold
+different ones, through the wall's permeability. Where every share is 0 or 1 this is the tissue whose walls lie between
+cells of different compartments; in between no water leaks, because a cell is shared and not a wall half open. So
+compartments can grow, shrink and move through shares, which they cannot through permeabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg as sl
+import scipy.sparse as sp
+
+from dmrifw.mesh import Grid
+from dmrifw.sequences import Protocol, Waveform
+from dmrifw.tissue import Tissue
+from dmrifw.typing import ComplexArray, FloatArray, IntArray
+from dmrifw_cell_labels.elements import Elements
+
+Single: TypeAlias = npt.NDArray[np.float32]
+SingleComplex: TypeAlias = npt.NDArray[np.complex64]
+Turns: TypeAlias = Sequence[tuple[FloatArray, FloatArray]]
+
+_GAUSS = 8
+"""Quadrature points of the derivative in an interval without gradient."""
+
+_PHASE = 1.0
+"""Phase at the edge of the grid, rad, that one time step may add."""
+
+_LEAST_STEPS = 8
+"""Time steps of an interval with gradient, at least."""
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What every share is raised to at least, so that matrices stay regular.
+
+    Attributes:
+        room: In mass and moments.
+        flow: In stiffness; larger, so that what is not there relaxes at once and takes no modes.
+    """
+
+    room: float
+    flow: float
+
+
+CRISP = Floors(1e-5, 1e-4)
+"""For signals: within 0.5 % of those without floors."""
+
+SOFT = Floors(1e-3, 1e-2)
+"""For derivatives: they then tell what a whole cell changes, to a few percent, and not what a trace of it does."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """Permeabilities, um/ms.
+
+    Attributes:
+        closed: Of walls.
+        open: Of the exterior where the first compartment meets it.
+        leaky: Whether exterior faces lose water.
+    """
+
+    closed: float
+    open: float
+    leaky: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Interval:
+    """Time between two breakpoints of a waveform, in equal steps.
+
+    Attributes:
+        step: ms.
+        gradients: Of each step, (n, 3) rad/(um ms); empty where there is none.
+    """
+
+    step: float
+    gradients: list[FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """The lowest modes.
+
+    Attributes:
+        rates: (n,) 1/ms.
+        modes: (K, N, n) of each compartment.
+        start: (n,) the uniform magnetization.
+        positions: (3) of (n, n), um.
+    """
+
+    rates: FloatArray
+    modes: FloatArray
+    start: FloatArray
+    positions: list[FloatArray]
+
+
+class Mixture:
+    """The forward model of shares, in a basis of the lowest modes.
+
+    Args:
+        grid: The grid.
+        tissue: Diffusivity and relaxation rate of the cells.
+        protocol: The measurements.
+        rows: Those of them that are simulated.
+        walls: Permeabilities.
+        modes: Modes for each compartment.
+
+    Local.
+    """
+
+    def __init__(
+        self, grid: Grid, tissue: Tissue, protocol: Protocol, rows: IntArray, walls: Walls, modes: int = 30
+    ) -> None:
+        self.grid, self.walls, self.modes, self.rows = grid, walls, modes, np.asarray(rows)
+        self.elements = Elements(grid, tissue)
+        self._inside = np.flatnonzero(~grid.is_exterior)
+        self._border = np.flatnonzero(grid.is_exterior)
+        self._border_cell = _incidence(grid.face_cells[self._border, 0], len(grid.cells))
+        self._left_cell, self._right_cell = (
+            _incidence(one, len(grid.cells)) for one in grid.face_cells[self._inside].T
+        )
+        reach = 0.5 * float(np.linalg.norm(np.ptp(self.elements.points, axis=0)))
+        self._groups: list[tuple[IntArray, FloatArray, list[_Interval]]] = []
+        for number in np.unique(protocol.sequence[self.rows]):
+            members = np.flatnonzero(protocol.sequence[self.rows] == number)
+            q = protocol.q[self.rows[members]]
+            self._groups.append((members, q, _intervals(protocol.waveforms[number], q, reach)))
+
+    def signal(self, shares: FloatArray, floors: Floors = CRISP) -> ComplexArray:
+        """(n,) signals of the rows, um^3, for (K, E) shares, the first compartment being the one around. Local."""
+        basis = self._basis(shares, floors)
+        turns = _turns(basis)
+        signal = np.empty(len(self.rows), dtype=np.complex128)
+        for members, q, plan in self._groups:
+            signal[members] = basis.start @ _last(basis, turns, plan, len(q))
+        return signal
+
+    def jacobian(self, shares: FloatArray, magnitude: bool, floors: Floors = SOFT) -> Single:
+        """(m, K, E) derivatives by the shares, um^3.
+
+        Args:
+            shares: (K, E).
+            magnitude: Of the magnitudes, m = n; otherwise of the real parts and then of the imaginary ones, m = 2 n.
+            floors: As of the class of that name.
+
+        Local.
+        """
+        basis = self._basis(shares, floors)
+        turns = _turns(basis)
+        count, parts = len(self.rows), 1 if magnitude else 2
+        rows = np.empty((parts, count, *shares.shape), dtype=np.float32)
+        for members, q, plan in self._groups:
+            states = list(_evolve(basis, turns, plan, len(q)))
+            signal = basis.start @ states[-1]
+            phases = [signal.conj() / np.maximum(np.abs(signal), 1e-300)] if magnitude else [1.0, -1j]
+            duals = list(_evolve(basis, turns, plan[::-1], len(q), backwards=True))[::-1]
+            path = _Path(basis, plan, states, duals)
+            for part, phase in enumerate(phases):
+                rows[part, members] = self._contract(shares, basis, path, phase, floors)
+        return rows.reshape(parts * count, *shares.shape)
+
+    def _basis(self, shares: FloatArray, floors: Floors) -> _Basis:
+        """Modes of the compartments one by one, then of all of them together in their span."""
+        count, size = len(shares), self.elements.size
+        wanted = min(self.modes, size)
+        room = floors.room + (1 - count * floors.room) * shares
+        flow = floors.flow + (1 - count * floors.flow) * shares
+        fields, positions, rates = np.zeros((count, size, count * wanted)), [], []
+        start = np.zeros(count * wanted)
+        positions = [np.zeros((count * wanted, count * wanted)) for _ in range(3)]
+        for k in range(count):
+            place = slice(k * wanted, (k + 1) * wanted)
+            mass = self.elements.matrix(self.elements.mass @ room[k])
+            stiffness = self.elements.matrix(self.elements.stiffness @ flow[k] + self._loss(k, flow[k]))
+            values, modes = sl.eigh(stiffness, mass, subset_by_index=[0, wanted - 1])
+            fields[k, :, place] = modes
+            rates.append(values)
+            start[place] = modes.T @ mass.sum(axis=1)
+            for position, moment in zip(positions, self.elements.moments, strict=True):
+                position[place, place] = modes.T @ self.elements.matrix(moment @ room[k]) @ modes
+        total = np.diag(np.concatenate(rates))
+        for k, other in combinations(range(count), 2):
+            trace = self.elements.matrix(self.elements.traces @ self._exchange(shares, k, other))
+            jump = fields[k] - fields[other]
+            total += jump.T @ trace @ jump
+        values, mix = np.linalg.eigh(total)
+        return _Basis(values, fields @ mix, mix.T @ start, [mix.T @ one @ mix for one in positions])
+
+    def _loss(self, k: int, flow: FloatArray) -> FloatArray:
+        """(P,) entries of what is lost through exterior faces."""
+        return np.asarray(self.elements.traces @ self._spread(self._leak(k) * flow[self._border_cells], self._border))
+
+    def _leak(self, k: int) -> float:
+        if not self.walls.leaky:
+            return 0.0
+        return self.walls.open if k == 0 else self.walls.closed
+
+    @property
+    def _border_cells(self) -> IntArray:
+        return self.grid.face_cells[self._border, 0]
+
+    def _exchange(self, shares: FloatArray, k: int, other: int) -> FloatArray:
+        """(F,) permeability between two compartments: that of a wall times the chance that they face each other."""
+        left, right = self.grid.face_cells[self._inside].T
+        chance = shares[k, left] * shares[other, right] + shares[other, left] * shares[k, right]
+        return self._spread(self.walls.closed * chance, self._inside)
+
+    def _spread(self, values: FloatArray, faces: IntArray) -> FloatArray:
+        spread = np.zeros(len(self.grid.faces))
+        spread[faces] = values
+        return spread
+
+    def _contract(
+        self, shares: FloatArray, basis: _Basis, path: _Path, phase: ComplexArray | complex, floors: Floors
+    ) -> Single:
+        """(n, K, E) real part of the derivatives times a phase: dS = 1' dM u(T) - int v' (dM u' + dA u) dt."""
+        count, elements = len(shares), self.elements
+        i, j = elements.pairs.T
+        half = np.where(i == j, 0.5, 1.0).astype(np.float32)
+        still, moved, turned = path.products(phase)
+        rows = np.zeros((len(still), *shares.shape), dtype=np.float32)
+        room, flow = 1 - count * floors.room, 1 - count * floors.flow
+
+        def at_pairs(field: Single, products: Single) -> Single:
+            """(n, P) entries of field P field', symmetrized and counted on both sides of the diagonal."""
+            second = field[j]
+            values = np.empty((len(products), len(i)), dtype=np.float32)
+            for row, one in enumerate(products):
+                both = one + one.T
+                np.einsum("pa,pa->p", (field @ both)[i], second, out=values[row])
+            return np.asarray(half * values, dtype=np.float32)
+
+        maps = [one.astype(np.float32) for one in (elements.mass, elements.stiffness, *elements.moments)]
+        traces = elements.traces.astype(np.float32)
+        for k in range(count):
+            field = basis.modes[k].astype(np.float32)
+            quiet = at_pairs(field, still)
+            rows[:, k] -= room * (at_pairs(field, moved) @ maps[0]) + flow * (quiet @ maps[1])
+            for products, along in turned:
+                entries = at_pairs(field, products)
+                for d in range(3):
+                    rows[:, k] -= room * along[:, d, None] * (entries @ maps[2 + d])
+            if self._leak(k):
+                lost = (quiet @ traces)[:, self._border] * np.float32(self._leak(k) * flow)
+                rows[:, k] -= lost @ self._border_cell
+        left, right = self.grid.face_cells[self._inside].T
+        for k, other in combinations(range(count), 2):
+            jump = (basis.modes[k] - basis.modes[other]).astype(np.float32)
+            felt = (at_pairs(jump, still) @ traces)[:, self._inside] * np.float32(self.walls.closed)
+            for one, two in ((k, other), (other, k)):
+                rows[:, one] -= (felt * shares[two, right]) @ self._left_cell
+                rows[:, one] -= (felt * shares[two, left]) @ self._right_cell
+        return rows
+
+
+class _Path:
+    """States and duals of all measurements of a sequence at the quadrature points of their derivative."""
+
+    def __init__(
+        self, basis: _Basis, plan: list[_Interval], states: list[ComplexArray], duals: list[ComplexArray]
+    ) -> None:
+        self._basis, self._last = basis, states[-1]
+        u, v, weights = [], [], []
+        gradients: list[FloatArray] = []
+        at, none = 0, np.zeros((states[0].shape[1], 3))
+        for interval in plan:
+            if not len(interval.gradients):
+                for time, weight in _gauss(interval.step):
+                    u.append(np.exp(-basis.rates * time)[:, None] * states[at])
+                    v.append(np.exp(-basis.rates * (interval.step - time))[:, None] * duals[at + 1])
+                    weights.append(weight)
+                    gradients.append(none)
+                at += 1
+                continue
+            steps = len(interval.gradients)
+            u += states[at : at + steps + 1]
+            v += duals[at : at + steps + 1]
+            weights += list(interval.step * _simpson(steps))
+            gradients += [
+                0.5 * (a + b)
+                for a, b in pairwise(interval.gradients[:1] + interval.gradients + interval.gradients[-1:])
+            ]
+            at += steps
+        self._u = np.array(u, dtype=np.complex64)
+        self._v = np.array(v, dtype=np.complex64) * np.array(weights, dtype=np.float32)[:, None, None]
+        self._gradients = np.array(gradients, dtype=np.float32)
+
+    def products(self, phase: ComplexArray | complex) -> tuple[Single, Single, list[tuple[Single, Single]]]:
+        """Real parts of int v u', int v du/dt' - 1 u(T)', both (n, a, a), and int i g v u' with (n, 3) directions."""
+        u, g = self._u, self._gradients
+        v = (self._v * phase).astype(np.complex64)
+        change = -self._basis.rates[:, None].astype(np.float32) * u
+        for d, position in enumerate(self._basis.positions):
+            if g[:, :, d].any():
+                turned_by = (position.astype(np.float32) @ u.view(np.float32)).view(np.complex64)
+                change -= np.complex64(1j) * g[:, None, :, d] * turned_by
+        moved = _summed(v, change)
+        moved -= np.einsum("a,bm->mab", self._basis.start, (phase * self._last).real).astype(np.float32)
+        strengths = np.linalg.norm(g, axis=2)
+        strongest = g[np.argmax(strengths, axis=0), np.arange(g.shape[1])]
+        size = np.linalg.norm(strongest, axis=1, keepdims=True)
+        unit = np.where(size > 0, strongest / np.where(size > 0, size, 1.0), np.array([1.0, 0.0, 0.0]))
+        along = np.einsum("tmd,md->tm", g, unit).astype(np.float32)
+        if np.allclose(along[:, :, None] * unit, g, atol=1e-6):
+            parts = [(along, unit)]
+        else:
+            parts = [(g[:, :, d], np.broadcast_to(np.eye(3)[d], unit.shape)) for d in range(3)]
+        turned = [(_summed(v * (np.complex64(1j) * one)[:, None, :], u), way.astype(np.float32)) for one, way in parts]
+        return _summed(v, u), moved, turned
+
+
+def _summed(v: SingleComplex, u: SingleComplex) -> Single:
+    """(n, a, a) real part of the sum over times of v u', for (t, a, n) both."""
+    left, right = (np.ascontiguousarray(one.transpose(2, 1, 0)).view(np.float32) for one in (v.conj(), u))
+    return np.asarray(np.matmul(left, right.transpose(0, 2, 1)))
+
+
+def _last(basis: _Basis, turns: Turns, plan: Sequence[_Interval], count: int) -> ComplexArray:
+    """(a, n) state at the end: what `_evolve` yields last, the products between steps taken once."""
+    (_, first), (_, second), (_, third) = turns
+    between = [second.T @ first, third.T @ second]
+    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
+    for interval in plan:
+        if not len(interval.gradients):
+            state = np.exp(-basis.rates * interval.step)[:, None] * state
+            continue
+        half = np.exp(-0.5 * interval.step * basis.rates)
+        around = (first.T * half**2) @ third
+        state = _times(first.T * half, state)
+        for number, gradient in enumerate(interval.gradients):
+            for d, (places, _) in enumerate(turns):
+                state *= np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
+                if d < 2:
+                    state = _times(between[d], state)
+            if number + 1 < len(interval.gradients):
+                state = _times(around, state)
+        state = _times(half[:, None] * third, state)
+    return state
+
+
+def _turns(basis: _Basis) -> Turns:
+    """Places and vectors that make each position diagonal."""
+    return [(values, vectors) for values, vectors in map(np.linalg.eigh, basis.positions)]
+
+
+def _times(matrix: FloatArray, state: ComplexArray) -> ComplexArray:
+    """A real matrix times complex columns."""
+    return (matrix @ state.view(np.float64)).view(np.complex128)
+
+
+def _evolve(
+    basis: _Basis,
+    turns: Turns,
+    plan: Sequence[_Interval],
+    count: int,
+    backwards: bool = False,
+) -> Iterator[ComplexArray]:
+    """(a, n) states at the start and after every step: half a decay, the phase, half a decay (Strang)."""
+    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
+    yield state
+    for interval in plan:
+        if not len(interval.gradients):
+            state = np.exp(-basis.rates * interval.step)[:, None] * state
+            yield state
+            continue
+        half = np.exp(-0.5 * interval.step * basis.rates)[:, None]
+        for gradient in interval.gradients[::-1] if backwards else interval.gradients:
+            state = half * state
+            for d, (places, vectors) in enumerate(turns):
+                if gradient[:, d].any():
+                    phases = np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
+                    state = _times(vectors, phases * _times(vectors.T, state))
+            state = half * state
+            yield state
+
+
+def _incidence(cells: IntArray, count: int) -> sp.csr_array:
+    """(n, count) 1 where a face meets its cell."""
+    ones = np.ones(len(cells), dtype=np.float32)
+    return sp.csr_array((ones, cells, np.arange(len(cells) + 1)), (len(cells), count))
+
+
+def _intervals(waveform: Waveform, q: FloatArray, reach: float) -> list[_Interval]:
+    """The time steps of a waveform, fine enough for its strongest gradient."""
+    plan = []
+    for number, (start, end) in enumerate(zip(waveform.breakpoints, waveform.breakpoints[1:], strict=False)):
+        length = float(end - start)
+        if length <= 0:
+            continue
+        samples = [waveform.gradient(q, float(time), number) for time in np.linspace(start, end, 5)]
+        peak = max(float(np.linalg.norm(one, axis=1).max()) for one in samples)
+        if peak == 0:
+            plan.append(_Interval(length, []))
+            continue
+        steps = max(_LEAST_STEPS if length > 1 else 2, int(np.ceil(0.5 * peak * length * reach / _PHASE)))
+        steps += steps % 2
+        step = length / steps
+        middles = [float(start) + (one + 0.5) * step for one in range(steps)]
+        plan.append(_Interval(step, [np.asarray(waveform.gradient(q, time, number)) for time in middles]))
+    return plan
+
+
+def _gauss(length: float) -> Iterator[tuple[float, float]]:
+    nodes, weights = np.polynomial.legendre.leggauss(_GAUSS)
+    return zip(0.5 * length * (nodes + 1), 0.5 * length * weights, strict=True)
+
+
+def _simpson(steps: int) -> FloatArray:
+    """(steps + 1,) weights for an even number of steps of length 1."""
+    weights = np.full(steps + 1, 2 / 3)
+    weights[1::2] = 4 / 3
+    weights[[0, -1]] = 1 / 3
+    return weights

@@ -1,0 +1,169 @@
+"""Changes of a partition: by a vertex of a compartment, by a cell, by a displacement, by a cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.spatial import cKDTree
+
+from dmrifw.mesh import Grid
+from dmrifw.typing import BoolArray, FloatArray, IntArray
+
+_LATTICE = np.array(
+    [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)], dtype=float
+)
+"""Normals of the planes along which a compartment may be cut."""
+
+_BLUR = 0.4
+"""Width of the kernel that displaces a compartment, over the spacing of vertices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moves:
+    """Possible changes, one per row of flat arrays.
+
+    Attributes:
+        start: (n + 1,) where each move's cells begin in `cells`.
+        cells: Cells that change, move after move.
+        labels: Their new labels.
+        subjects: (n, 2) what moved: (0, vertex) or (1, cell).
+    """
+
+    start: IntArray
+    cells: IntArray
+    labels: IntArray
+    subjects: IntArray
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def applied(self, number: int, labels: IntArray) -> IntArray:
+        """(E,) the labels after one of the moves. Local."""
+        part = slice(self.start[number], self.start[number + 1])
+        changed = labels.copy()
+        changed[self.cells[part]] = self.labels[part]
+        return changed
+
+    def differences(self, labels: IntArray, count: int) -> sp.csr_array:
+        """(n, count E) change of the flat one-hot shares by each move. Local."""
+        size, rows = len(labels), np.repeat(np.arange(len(self)), np.diff(self.start))
+        gained, lost = self.labels * size + self.cells, labels[self.cells] * size + self.cells
+        values = np.concatenate([np.ones(len(rows)), -np.ones(len(rows))])
+        places = (np.concatenate([rows, rows]), np.concatenate([gained, lost]))
+        return sp.csr_array((values, places), (len(self), count * size))
+
+
+class Neighbourhood:
+    """What surrounds the cells of a grid, and the changes of partitions that follow from it.
+
+    Args:
+        grid: The grid.
+
+    Local.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        used, cells = np.unique(grid.cells, return_inverse=True)
+        self.vertices: FloatArray = grid.points[used]
+        self.cells: IntArray = cells.reshape(-1, 4)
+        self.sides = grid.face_cells[~grid.is_exterior]
+        self.volumes = grid.cell_volumes
+        self._middles = grid.points[grid.cells].mean(axis=1)
+        self._tree = cKDTree(self._middles)
+        self.spacing = float(np.cbrt(6 * grid.cell_volumes.mean()))
+
+    def moves(self, labels: IntArray, count: int) -> Moves:
+        """Moves of labels, (E,) 0 to count - 1.
+
+        A vertex joins a compartment with all cells whose other vertices belong to it, or leaves with all its cells; a
+        cell goes over to the compartment on another side of one of its faces.
+
+        Local.
+        """
+        cells: list[IntArray] = []
+        target: list[int] = []
+        subjects: list[tuple[int, int]] = []
+        for label in range(1, count):
+            member: BoolArray = labels == label
+            owned = np.zeros(len(self.vertices), dtype=bool)
+            owned[self.cells[member]] = True
+            within = owned[self.cells]
+            nearly = np.flatnonzero((within.sum(axis=1) == 3) & ~member)
+            for vertex, group in _grouped(self.cells[nearly][~within[nearly]], nearly):
+                cells.append(group)
+                target.append(label)
+                subjects.append((0, vertex))
+            corners, owners = self.cells[member], np.flatnonzero(member)
+            for vertex, group in _grouped(corners.ravel(), np.repeat(owners, 4)):
+                cells.append(group)
+                target.append(0)
+                subjects.append((0, vertex))
+        left, right = self.sides[labels[self.sides[:, 0]] != labels[self.sides[:, 1]]].T
+        pairs = np.unique(np.stack([np.append(left, right), labels[np.append(right, left)]], axis=1), axis=0)
+        cells += list(pairs[:, :1])
+        target += list(pairs[:, 1])
+        subjects += [(1, int(cell)) for cell in pairs[:, 0]]
+        sizes = np.array([len(one) for one in cells], dtype=np.int64)
+        return Moves(
+            np.concatenate([[0], np.cumsum(sizes)]),
+            np.concatenate(cells) if cells else np.zeros(0, dtype=np.int64),
+            np.repeat(np.array(target, dtype=np.int64), sizes),
+            np.array(subjects, dtype=np.int64).reshape(-1, 2),
+        )
+
+    def displaced(self, inside: FloatArray, shift: FloatArray, width: float = _BLUR) -> IntArray:
+        """(E,) labels 0 and 1 of about as much volume as (E,) shares inside, displaced and seen at the vertices.
+
+        Args:
+            inside: Shares.
+            shift: (3,) um.
+            width: Of the kernel that reads shares off beside the middles of cells, over the spacing.
+
+        Local.
+        """
+        distances, nearest = self._tree.query(self.vertices - shift, k=8)
+        weights = np.exp(-((distances / (width * self.spacing * 1.26)) ** 2)) + 1e-12
+        values = np.sum(inside[nearest] * weights, axis=1) / weights.sum(axis=1)
+        values[distances[:, 0] > self.spacing] = 0.0
+        lowest = values[self.cells].min(axis=1)
+        order = np.argsort(-lowest, kind="stable")
+        volume = np.cumsum(self.volumes[order])
+        wanted = float(self.volumes @ inside)
+        # Cells of equal value come together: cut where the volume fits best.
+        ends = np.flatnonzero(np.append(np.diff(lowest[order]) < 0, True))
+        end = ends[np.argmin(np.abs(volume[ends] - wanted))]
+        labels = np.zeros(len(inside), dtype=np.int64)
+        labels[order[: end + 1]] = 1
+        return labels
+
+    def cuts(self, labels: IntArray, count: int) -> list[IntArray]:
+        """Partitions in which one compartment is cut in two along a plane, the other part taking another label.
+
+        Local.
+        """
+        found = []
+        for label in range(1, count):
+            member = np.flatnonzero(labels == label)
+            if not len(member):
+                continue
+            for normal in _LATTICE / np.linalg.norm(_LATTICE, axis=1, keepdims=True):
+                heights = self._middles[member] @ normal
+                for level in np.unique(np.quantile(heights, (0.2, 0.35, 0.5, 0.65, 0.8))):
+                    for other in range(1, count):
+                        part = member[heights > level]
+                        if other != label and 0 < len(part) < len(member):
+                            changed = labels.copy()
+                            changed[part] = other
+                            found.append(changed)
+        return found
+
+
+def _grouped(keys: IntArray, values: IntArray) -> list[tuple[int, IntArray]]:
+    """Values of equal keys together."""
+    if not len(keys):
+        return []
+    order = np.argsort(keys, kind="stable")
+    names, first = np.unique(keys[order], return_index=True)
+    return [(int(name), part) for name, part in zip(names, np.split(values[order], first[1:]), strict=True)]

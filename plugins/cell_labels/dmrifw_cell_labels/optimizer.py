@@ -1,0 +1,281 @@
+"""The label search: from a cloud of shares to partitions, and from partition to partition."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmrifw.errors import InputError
+from dmrifw.inversion.collective import on_root
+from dmrifw.inversion.optimizer import Look, Objective, detached
+from dmrifw.schedules import Stage
+from dmrifw.typing import FloatArray, IntArray
+from dmrifw_cell_labels.descent import Descent
+from dmrifw_cell_labels.misfit import Misfit
+from dmrifw_cell_labels.mixture import Walls
+from dmrifw_cell_labels.moves import Neighbourhood
+from dmrifw_cell_labels.parametrization import CellLabels
+from dmrifw_cell_labels.search import Found, LocalSearch, kicked
+
+_GRAY = 14
+"""Steps of a descent before shares are made 0 or 1."""
+
+_BINARY = 0.2
+"""Weight of what makes them so."""
+
+_SCANNED = 10
+"""Displacements of a descent's result that an iteration looks at."""
+
+_STEPS = 15
+"""Linearizations of one local search, at most."""
+
+_POOL = 8
+"""Partitions that are kept of each round."""
+
+_WORTH_A_CUT = 0.4
+"""Share of the misfit to which a cut must bring it down."""
+
+_FAITHFUL = 2e-3
+"""Error in S/S0 at which a partition explains noiseless signals: twice what the simulator is asked for."""
+
+
+@dataclass(frozen=True)
+class LabelSearchSettings:
+    """Settings of the label search.
+
+    Attributes:
+        seed: Seed of everything random.
+        descent: Gauss-Newton steps of shares at the start of a round.
+        scans: Iterations that turn the shares into partitions.
+        patience: Iterations without a better partition after which a round ends and the next begins elsewhere.
+        cut_every: Iterations between two attempts to cut a compartment in two.
+    """
+
+    seed: int = 0
+    descent: int = 20
+    scans: int = 5
+    patience: int = 40
+    cut_every: int = 12
+
+    def __post_init__(self) -> None:
+        for name in ("descent", "scans", "patience", "cut_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}", "give at least 1", key=name)
+
+    def start(self, objective: Objective) -> LabelSearch:
+        """See `OptimizerSettings.start`. Local.
+
+        Raises:
+            InputError: The parametrization is not one by labels, or there are priors or gradient rules.
+        """
+        if not isinstance(objective.parametrization, CellLabels):
+            raise InputError("a label search moves labels", 'set parametrization = "cell-labels"', key="optimizer")
+        if objective.gradient_rules:
+            raise InputError("a label search follows no gradient rules", "leave them out", key="gradient_rules")
+        if objective.priors:
+            raise InputError(
+                "a label search weighs walls by their area, and knows no priors", "leave them out", key="priors"
+            )
+        return LabelSearch(objective, objective.parametrization, self)
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a search is.
+
+    Attributes:
+        inside: (E,) shares of the descent.
+        best: (E,) the best partition of all rounds.
+        pool: (n, E) the best partitions of the round.
+        values: (n,) their misfits, ascending.
+        misfit: That of the best of all rounds; infinite before there is one.
+        error: Root mean square of the differences between its signals by the simulator and the target, in S/S0;
+            infinite where they are known to be far apart.
+        count: Number of compartments that are told apart.
+        radius: Of the descent.
+        tick: Iterations done.
+        round: Rounds done.
+        age: Iterations of this round.
+        stale: Iterations since it found something better.
+    """
+
+    inside: FloatArray
+    best: IntArray
+    pool: IntArray
+    values: FloatArray
+    misfit: float = np.inf
+    error: float = np.inf
+    count: int = 2
+    radius: float = 0.5
+    tick: int = 0
+    round: int = 0
+    age: int = 0
+    stale: int = 0
+
+    @classmethod
+    def new(cls, cells: int) -> State:
+        """Of a search on so many cells that has not begun. Local."""
+        none = np.zeros((0, cells), dtype=np.int64)
+        return cls(np.zeros(cells), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
+
+    @property
+    def shown(self) -> IntArray:
+        """(E,) the partition that stands for it."""
+        return self.best if np.isfinite(self.misfit) else (self.inside > 0.5).astype(np.int64)
+
+
+class LabelSearch:
+    """See `Optimizer`. Rank 0 searches in a model of its own, all simulate what it finds.
+
+    A round begins with Gauss-Newton steps of shares from a seeded cloud. Displaced by parts of a cell, since signals of
+    a closed cell tell its shape rather than its place, the result is made a partition several times, and each is
+    bettered by moves of vertices and cells. Then the best are kicked or displaced and bettered again; now and then a
+    cut is tried. A round that has not found anything better for a while ends; the next begins from another cloud.
+
+    Args:
+        objective: What is explained.
+        parametrization: What is moved.
+        settings: The settings.
+
+    Source: ours; see docs/permeability.md.
+    """
+
+    mend = "check the target"
+
+    def __init__(self, objective: Objective, parametrization: CellLabels, settings: LabelSearchSettings) -> None:
+        self.objective, self.parametrization, self.settings = objective, parametrization, settings
+        problem, grid = objective.problem, objective.problem.simulator.grid
+        walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
+        self._problem, self._misfit = problem, Misfit(problem, walls)
+        self._neighbourhood = Neighbourhood(grid)
+        self._faithful = float(np.hypot(_FAITHFUL, 1.05 * self._misfit.noise))
+        self.state = State.new(len(grid.cells))
+
+    @property
+    def converged(self) -> bool:
+        """See `Optimizer`."""
+        return self.state.error <= self._faithful
+
+    def look(self, iteration: int, stage: Stage) -> Look:
+        """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
+        with torch.no_grad():
+            fields = detached(self.parametrization())
+        state = self.state
+        loss = state.misfit if np.isfinite(state.misfit) else self._cloudy()
+        control = {"round": float(state.round), "compartments": float(state.count)}
+        return Look(loss, {"data_loss": loss}, control, 0.0, fields, 0.0, 0.0)
+
+    def move(self) -> dict[str, float]:
+        """See `Optimizer.move`. Collective."""
+        before, started = self.state.misfit, time.perf_counter()
+        self.state = on_root(self._problem.comm, partial(self._advanced, self.state))
+        self.parametrization.place(self.state.shown)
+        searched = time.perf_counter()
+        if self.state.misfit < min(before, len(self._misfit.rows)):  # else it is not worth a simulation
+            with torch.no_grad():
+                fields = dict(self.parametrization())
+            self._problem.forget()
+            self.state = replace(self.state, error=self._problem.relative_error(fields))
+        seconds = {"search_seconds": searched - started, "check_seconds": time.perf_counter() - searched}
+        return {"signal_error": min(self.state.error, 1e3)} | seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Optimizer.state_dict`. Local."""
+        return {
+            "state": {0: {name: torch.as_tensor(value) for name, value in vars(self.state).items()}},
+            "param_groups": [],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `Optimizer.load_state_dict`. Local."""
+        values = {name: value.numpy() for name, value in state_dict["state"].get(0, {}).items()}
+        self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
+
+    def _cloudy(self) -> float:
+        inside = self.state.inside
+        return self._misfit.of_shares(np.stack([1 - inside, inside]))
+
+    def _advanced(self, state: State) -> State:
+        """The state an iteration later."""
+        settings, age = self.settings, state.age
+        generator = np.random.default_rng([settings.seed, state.tick])
+        state = replace(state, tick=state.tick + 1, age=age + 1)
+        if age <= settings.descent:
+            return self._clearer(state, generator) if age else self._cloud(state, generator)
+        if age <= settings.descent + settings.scans:
+            return self._scanned(state, generator)
+        if state.stale >= settings.patience:
+            return replace(state, round=state.round + 1, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
+        if age % settings.cut_every == 0 or age == settings.descent + settings.scans + 1:
+            return self._cut(state)
+        return self._hopped(state, generator)
+
+    def _cloud(self, state: State, generator: np.random.Generator) -> State:
+        """Shares at random about the volume that the signals of the longest echo time are of."""
+        lossy = self.parametrization.exterior == "permeable"
+        grid = self._neighbourhood
+        share = 1.2 * self._misfit.volume / grid.volumes.sum() if lossy and not self._problem.arbitrary_unit else 0.25
+        inside = np.clip(share, 0.05, 0.6) + 0.1 * generator.standard_normal(len(grid.volumes))
+        return replace(state, inside=np.clip(inside, 0.02, 0.98), radius=0.5)
+
+    def _clearer(self, state: State, generator: np.random.Generator) -> State:
+        """A step of the shares; where they have settled, on to partitions."""
+        descent = Descent(state.inside, state.radius)
+        before, after = descent.step(self._misfit, 0.0 if state.age <= _GRAY else _BINARY)
+        settled = state.age > _GRAY and before - after < 1e-3 * before
+        age = self.settings.descent + 1 if settled else state.age
+        return replace(state, inside=descent.inside, radius=max(descent.radius, 0.1), age=age)
+
+    def _scanned(self, state: State, generator: np.random.Generator) -> State:
+        """The best of some displacements, bettered."""
+        reach = 0.5 * self._neighbourhood.spacing * 1.26
+        search = self._search(2)
+        shifts = generator.uniform(-reach, reach, (_SCANNED, 3))
+        tried = [search.valued(self._neighbourhood.displaced(state.inside, shift)) for shift in shifts]
+        return self._kept(state, search.descend(min(tried, key=lambda one: one.misfit), _STEPS))
+
+    def _hopped(self, state: State, generator: np.random.Generator) -> State:
+        """One of the best partitions of the round, kicked or displaced, and bettered."""
+        choice = 0 if generator.random() < 0.6 else int(generator.integers(min(4, len(state.pool))))
+        labels, search = state.pool[choice], self._search(state.count)
+        if state.count == 2 and generator.random() < 0.4:
+            shift = generator.normal(0.0, 0.2 * self._neighbourhood.spacing * 1.26, 3)
+            width = float(generator.uniform(0.3, 0.5))
+            labels = self._neighbourhood.displaced((labels > 0).astype(float), shift, width)
+        else:
+            labels = kicked(self._neighbourhood, labels, state.count, generator)
+        return self._kept(state, search.descend(search.valued(labels), _STEPS))
+
+    def _cut(self, state: State) -> State:
+        """The best partition of the round with a compartment cut in two, where that explains more."""
+        most = self.parametrization.compartments
+        count = min(most, 3)
+        if count < 3:
+            return state
+        search = self._search(count)
+        tried = sorted(map(search.valued, self._neighbourhood.cuts(state.pool[0], count)), key=lambda one: one.misfit)
+        found = [search.descend(one, _STEPS) for one in tried[:2]]
+        best = min(found, key=lambda one: one.misfit, default=None)
+        if best is None or best.misfit > _WORTH_A_CUT * state.values[0]:
+            return state
+        return self._kept(replace(state, count=most), best)
+
+    def _kept(self, state: State, found: Found) -> State:
+        """The state with a partition among those of the round, which is where it belongs if it is new."""
+        better = len(state.values) == 0 or found.misfit < state.values[0] - 1e-9
+        if not (state.pool == found.labels).all(axis=1).any():
+            pool, values = np.vstack([state.pool, found.labels]), np.append(state.values, found.misfit)
+            order = np.argsort(values, kind="stable")[:_POOL]
+            state = replace(state, pool=pool[order], values=values[order])
+        state = replace(state, stale=0 if better else state.stale + 1)
+        if found.misfit < state.misfit:
+            state = replace(state, best=found.labels, misfit=found.misfit)
+        return state
+
+    def _search(self, count: int) -> LocalSearch:
+        return LocalSearch(self._misfit, self._neighbourhood, count)

@@ -1,0 +1,103 @@
+"""Barriers recovered by each way to search, over shapes and seeds: the table in docs/benchmarks/permeability.md.
+
+    ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...]
+
+Every run is `dmrifw invert` on a config of its own in FOLDER; runs that are finished there are not repeated, and
+interrupted ones are resumed. One core serves one run at a time: start it twice with different shapes to use two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from pathlib import Path
+
+SHAPES = {
+    "sphere": 'shape = "sphere", radius = 10',
+    "cylinder": 'shape = "cylinder", radius = 10',
+    "tilted cylinder": 'shape = "cylinder", radius = 8, axis = [0, 1, -1], length = 22',
+    "torus": 'shape = "torus", major = 10, minor = 6',
+    "two cylinders": 'shape = "parallel-cylinders", radius = 6.7',
+    "four cylinders": 'shape = "parallel-cylinders", radius = 6, count = 4',
+    "nested spheres": 'shape = "nested-spheres", radii = [6.7, 11]',
+    **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6.7, length = 16, seed = {seed}' for seed in range(3)},
+    **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6, length = 25, seed = {seed}' for seed in range(3, 6)},
+}
+"""Barriers on the grid of 576 tetrahedra, as `[geometry] barrier`."""
+
+_GRID = """
+[geometry]
+kind = "grid"
+cells = 4
+size = 26.6667
+barrier = {{ {barrier} }}
+
+[tissue]
+diffusivity = 2.0
+exterior = "{exterior}"
+
+[protocol]
+preset = "{protocol}"
+
+[inversion]
+seed = {seed}
+"""
+
+_PUBLISHED = """
+optimizer = "adam"
+parametrization = "face-permeability"
+schedule = "staged"
+iterations = 200
+priors = {priors}
+"""
+
+_CONTINUITY = "\n[inversion.continuity]\nweight = 2.0\n"
+_MANIFOLD = "\n[inversion.soft-manifold]\nweight = 2.0\n"
+
+ARMS = {
+    "baseline": _PUBLISHED.format(priors=[]),
+    "continuity": _PUBLISHED.format(priors=["continuity"]) + _CONTINUITY,
+    "manifold": _PUBLISHED.format(priors=["soft-manifold"]) + _MANIFOLD,
+    "both": _PUBLISHED.format(priors=["continuity", "soft-manifold"]) + _CONTINUITY + _MANIFOLD,
+    "default": "",
+}
+"""What is added to `[inversion]` for each way to search."""
+
+
+def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str) -> None:
+    """One inversion, unless its results are there already."""
+    place = folder / f"{arm}-{shape}-{exterior}-{protocol}-{seed}".replace(" ", "_")
+    if (place / "metrics.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config = place.with_suffix(".toml")
+    head = _GRID.format(barrier=SHAPES[shape], exterior=exterior, protocol=protocol, seed=seed)
+    config.write_text(head + ARMS[arm])
+    again = ["--resume"] if (place / "checkpoint.h5").exists() else ["--force"]
+    words = ["dmrifw", "invert", str(config), "-o", str(place), *again]
+    start = time.perf_counter()
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    print(f"{place.name}: {time.perf_counter() - start:.0f} s, exit status {done.returncode}", flush=True)
+    if done.returncode:
+        print(done.stdout[-500:], done.stderr[-500:], flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--exterior", default="permeable")
+    parser.add_argument("--protocol", default="spinverse")
+    given = parser.parse_args()
+    for shape in given.shapes:
+        for arm in given.arms:
+            for seed in given.seeds:
+                run(given.folder, arm, shape, seed, given.exterior, given.protocol)
+
+
+if __name__ == "__main__":
+    main()
