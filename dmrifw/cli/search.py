@@ -129,17 +129,19 @@ def _optimizer(settings: Inversion, setting: Setting, file: Path) -> OptimizerSe
     from dmrifw import plugins
     from dmrifw.inversion import AdamSettings, GaussNewtonSettings
 
+    built_in: dict[str, Callable[[], OptimizerSettings]] = {
+        "adam": lambda: AdamSettings(**settings.adam.model_dump()),
+        "gauss-newton": lambda: GaussNewtonSettings(**settings.gauss_newton.model_dump()),
+    }
+    name = settings.optimizer
+    with blame("inversion", file):
+        plugins.find({**plugins.optimizers(), **built_in}, name, "inversion.optimizer")
+        if name not in built_in:
+            return _build(plugins.optimizers(), name, "optimizer", settings, setting)
     try:
-        if settings.optimizer == "adam":
-            return AdamSettings(**settings.adam.model_dump())
-        if settings.optimizer == "gauss-newton":
-            return GaussNewtonSettings(**settings.gauss_newton.model_dump())
-        return _build(plugins.optimizers(), settings.optimizer, "optimizer", settings, setting)
+        return built_in[name]()
     except InputError as error:
-        if error.file is not None or (error.key or "").startswith("inversion."):
-            raise
-        key = f"inversion.{settings.optimizer}.{error.key}"
-        raise InputError(error.fault, error.mend, key=key, file=file) from error
+        raise InputError(error.fault, error.mend, key=f"inversion.{name}.{error.key}", file=file) from error
 
 
 def _build_each(

@@ -38,6 +38,7 @@ tolerance = 1e-3
 
 INVERSION = """
 [inversion]
+parametrization = "face-permeability"
 priors = ["continuity"]
 schedule = "all-at-once"
 iterations = 3

@@ -82,6 +82,7 @@ def test_every_built_in_plugin_can_be_named_together(tmp_path: Path, inversion_t
     """All priors, a blend in cycles with a stepped learning rate, fill-in, then clipping, on an axon in a leaky box."""
     search = """
 [inversion]
+parametrization = "face-permeability"
 priors = ["continuity", "edge-coherence", "soft-manifold", "hard-manifold", "binarization"]
 schedule = "cosine-blend"
 gradient_rules = ["fill-in", "clip"]

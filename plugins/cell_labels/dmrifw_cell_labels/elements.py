@@ -21,10 +21,15 @@ class Elements:
     Args:
         grid: The grid.
         tissue: Diffusivity and relaxation rate.
+        open_permeability: Of the faces that are no walls, um/ms. Together they slow diffusion a little, as layers in
+            series: D^-1 becomes D^-1 + R with R the mean over the volume of n n' / permeability.
 
     Attributes:
         points: (N, 3) vertices, um, about their middle.
         cells: (E, 4) vertices of each cell.
+        faces: (F, 3) vertices of each face.
+        of_cells: (5, E, 4, 4) matrices of each cell: mass, diffusion and relaxation, and moments along x, y and z.
+        of_faces: (F, 3, 3) mass matrix of each face, um^2.
         pairs: (P, 2).
         mass: (P, E) entries of the mass matrix for a weight of 1 in each cell, um^3.
         stiffness: (P, E) the same for diffusion and relaxation, um^3/ms.
@@ -34,7 +39,7 @@ class Elements:
     Local.
     """
 
-    def __init__(self, grid: Grid, tissue: Tissue) -> None:
+    def __init__(self, grid: Grid, tissue: Tissue, open_permeability: float) -> None:
         used, cells = np.unique(grid.cells, return_inverse=True)
         self.cells: IntArray = cells.reshape(-1, 4)
         self.points: FloatArray = grid.points[used] - grid.points[used].mean(axis=0)
@@ -44,13 +49,16 @@ class Elements:
         second = volumes[:, None, None] * _products(2)
         diffusion = tissue.diffusivity
         tensors = diffusion[:, None, None] * np.eye(3) if diffusion.ndim == 1 else diffusion
+        tensors = np.linalg.inv(np.linalg.inv(tensors) + _resistance(grid) / open_permeability)
         slopes = _slopes(corners)
         stiffness = volumes[:, None, None] * np.einsum("eia,eab,ejb->eij", slopes, tensors, slopes)
-        self.mass = self._map(second, self.cells)
-        self.stiffness = self._map(stiffness + tissue.relaxation_rate[:, None, None] * second, self.cells)
-        self.moments = [self._map(np.einsum("eijk,ek->eij", third, corners[:, :, d]), self.cells) for d in range(3)]
-        faces = np.searchsorted(used, grid.faces)
-        self.traces = self._map(grid.face_areas[:, None, None] * (1 + np.eye(3)) / 12, faces)
+        flow = stiffness + tissue.relaxation_rate[:, None, None] * second
+        moments = [np.einsum("eijk,ek->eij", third, corners[:, :, d]) for d in range(3)]
+        self.of_cells: FloatArray = np.stack([second, flow, *moments])
+        self.of_faces: FloatArray = grid.face_areas[:, None, None] * (1 + np.eye(3)) / 12
+        self.mass, self.stiffness, *self.moments = (self._map(one, self.cells) for one in self.of_cells)
+        self.faces: IntArray = np.searchsorted(used, grid.faces)
+        self.traces = self._map(self.of_faces, self.faces)
 
     @property
     def size(self) -> int:
@@ -78,6 +86,14 @@ class Elements:
         rows = np.searchsorted(self._codes, (ends[..., 0] * self.size + ends[..., 1]).ravel())
         columns = np.repeat(np.arange(len(vertices)), len(i))
         return sp.csr_array((local[:, i, j].ravel(), (rows, columns)), (len(self.pairs), len(vertices)))
+
+
+def _resistance(grid: Grid) -> FloatArray:
+    """(3, 3) area of the interior faces per volume, by the directions of their normals, 1/um."""
+    corners = grid.points[grid.faces[~grid.is_exterior]]
+    normals = 0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = np.linalg.norm(normals, axis=1)
+    return np.asarray(np.einsum("fa,fb->ab", normals / areas[:, None], normals) / grid.volume)
 
 
 def _slopes(corners: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from dmrifw.sequences import Protocol
 from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.mixture import Mixture, Walls
+from dmrifw_cell_labels.partition import Partition
 
 _WALL = 0.3
 """Penalty of a wall of the grid's mean face area: of two partitions that explain as much, the one with less wall."""
@@ -17,11 +18,14 @@ _WALL = 0.3
 _MODEL_ERROR = 4.5e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_LEAST_ERROR = 5e-3
+_LEAST_ERROR = 4e-3
 """Error of a mixture, in S/S0, at least: floors, and compartments that touch at an edge."""
 
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
+
+_MODES = {True: 60, False: 100}
+"""Modes of a partition, whether or not the exterior leaks: what stays outside has its share of the signals."""
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
@@ -61,6 +65,7 @@ class Misfit:
         self._group = np.unique(protocol.sequence[self.rows], return_inverse=True)[1]
         self.volume = float(problem.scale[np.argmax(protocol.echo_times)])
         self._mixture = Mixture(self.grid, simulator.operators.tissue, protocol, self.rows, walls)
+        self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls, _MODES[walls.leaky])
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
         self.wall_penalty: FloatArray = _WALL * self.grid.face_areas[inside] / self.grid.face_areas[inside].mean()
@@ -70,13 +75,19 @@ class Misfit:
         """Length of a cube of twelve tetrahedra of mean volume, um: the spacing of a BCC grid."""
         return float(np.cbrt(12 * self.grid.cell_volumes.mean()))
 
-    def residuals(self, shares: FloatArray) -> FloatArray:
-        """(m,) differences over their standard deviations, for (K, E) shares. Local."""
-        return self._differences(self._relative(self._mixture.signal(shares)))
+    def of_partition(self, labels: IntArray) -> FloatArray:
+        """(m,) differences over their standard deviations, for (E,) labels. Local."""
+        return self._differences(self._relative(self._partition.signal(labels)))
+
+    def linearize_partition(self, labels: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
+        """The same with (m, K, E) derivatives by the shares of `count` compartments. Local."""
+        return self._linearized(self._partition.signal(labels), one_hot(labels, count))
 
     def linearize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(m,) residuals and (m, K, E) derivatives by the shares; see `Mixture.jacobian`. Local."""
-        signal = self._mixture.signal(shares)
+        """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
+        return self._linearized(self._mixture.signal(shares), shares)
+
+    def _linearized(self, signal: ComplexArray, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
         relative = self._relative(signal)
         jacobian = self._mixture.jacobian(shares, self._magnitude).astype(float)
         parts = 1 if self._magnitude else 2
@@ -91,15 +102,15 @@ class Misfit:
         factor = slope / (scale * np.tile(self._sigma, parts))
         return self._differences(relative), factor[:, None, None] * jacobian
 
-    def of_labels(self, labels: IntArray, count: int) -> float:
+    def of_labels(self, labels: IntArray) -> float:
         """The misfit of a partition, walls included. Local."""
-        residuals = self.residuals(one_hot(labels, count))
+        residuals = self.of_partition(labels)
         left, right = labels[self.sides].T
         return float(0.5 * residuals @ residuals + self.wall_penalty[left != right].sum())
 
     def of_shares(self, shares: FloatArray, edge: float = 0.1) -> float:
         """The same for shares, whose differences d count as sqrt(d^2 + edge^2) - edge. Local."""
-        residuals = self.residuals(shares)
+        residuals = self._differences(self._relative(self._mixture.signal(shares)))
         left, right = self.sides.T
         steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
         return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)

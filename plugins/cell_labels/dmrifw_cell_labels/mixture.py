@@ -9,7 +9,7 @@ compartments can grow, shrink and move through shares, which they cannot through
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import TypeAlias
@@ -20,23 +20,17 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 
 from dmrifw.mesh import Grid
-from dmrifw.sequences import Protocol, Waveform
+from dmrifw.sequences import Protocol
 from dmrifw.tissue import Tissue
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import Elements
+from dmrifw_cell_labels.evolution import Basis, Interval, evolve, played, propagated, turned
 
 Single: TypeAlias = npt.NDArray[np.float32]
 SingleComplex: TypeAlias = npt.NDArray[np.complex64]
-Turns: TypeAlias = Sequence[tuple[FloatArray, FloatArray]]
 
 _GAUSS = 8
 """Quadrature points of the derivative in an interval without gradient."""
-
-_PHASE = 1.0
-"""Phase at the edge of the grid, rad, that one time step may add."""
-
-_LEAST_STEPS = 8
-"""Time steps of an interval with gradient, at least."""
 
 
 @dataclass(frozen=True)
@@ -75,33 +69,14 @@ class Walls:
 
 
 @dataclass(frozen=True, eq=False)
-class _Interval:
-    """Time between two breakpoints of a waveform, in equal steps.
+class ModesOfFields(Basis):
+    """The lowest modes of all compartments together.
 
     Attributes:
-        step: ms.
-        gradients: Of each step, (n, 3) rad/(um ms); empty where there is none.
-    """
-
-    step: float
-    gradients: list[FloatArray]
-
-
-@dataclass(frozen=True, eq=False)
-class _Basis:
-    """The lowest modes.
-
-    Attributes:
-        rates: (n,) 1/ms.
         modes: (K, N, n) of each compartment.
-        start: (n,) the uniform magnetization.
-        positions: (3) of (n, n), um.
     """
 
-    rates: FloatArray
     modes: FloatArray
-    start: FloatArray
-    positions: list[FloatArray]
 
 
 class Mixture:
@@ -122,7 +97,7 @@ class Mixture:
         self, grid: Grid, tissue: Tissue, protocol: Protocol, rows: IntArray, walls: Walls, modes: int = 30
     ) -> None:
         self.grid, self.walls, self.modes, self.rows = grid, walls, modes, np.asarray(rows)
-        self.elements = Elements(grid, tissue)
+        self.elements = Elements(grid, tissue, walls.open)
         self._inside = np.flatnonzero(~grid.is_exterior)
         self._border = np.flatnonzero(grid.is_exterior)
         self._border_cell = _incidence(grid.face_cells[self._border, 0], len(grid.cells))
@@ -130,20 +105,11 @@ class Mixture:
             _incidence(one, len(grid.cells)) for one in grid.face_cells[self._inside].T
         )
         reach = 0.5 * float(np.linalg.norm(np.ptp(self.elements.points, axis=0)))
-        self._groups: list[tuple[IntArray, FloatArray, list[_Interval]]] = []
-        for number in np.unique(protocol.sequence[self.rows]):
-            members = np.flatnonzero(protocol.sequence[self.rows] == number)
-            q = protocol.q[self.rows[members]]
-            self._groups.append((members, q, _intervals(protocol.waveforms[number], q, reach)))
+        self._groups = played(protocol, self.rows, reach)
 
     def signal(self, shares: FloatArray, floors: Floors = CRISP) -> ComplexArray:
         """(n,) signals of the rows, um^3, for (K, E) shares, the first compartment being the one around. Local."""
-        basis = self._basis(shares, floors)
-        turns = _turns(basis)
-        signal = np.empty(len(self.rows), dtype=np.complex128)
-        for members, q, plan in self._groups:
-            signal[members] = basis.start @ _last(basis, turns, plan, len(q))
-        return signal
+        return propagated(self._basis(shares, floors), self._groups)
 
     def jacobian(self, shares: FloatArray, magnitude: bool, floors: Floors = SOFT) -> Single:
         """(m, K, E) derivatives by the shares, um^3.
@@ -156,20 +122,21 @@ class Mixture:
         Local.
         """
         basis = self._basis(shares, floors)
-        turns = _turns(basis)
+        turns = turned(basis)
         count, parts = len(self.rows), 1 if magnitude else 2
         rows = np.empty((parts, count, *shares.shape), dtype=np.float32)
-        for members, q, plan in self._groups:
-            states = list(_evolve(basis, turns, plan, len(q)))
+        for one in self._groups:
+            members, plan, count_q = one.members, one.plan, len(one.q)
+            states = list(evolve(basis, turns, plan, count_q))
             signal = basis.start @ states[-1]
             phases = [signal.conj() / np.maximum(np.abs(signal), 1e-300)] if magnitude else [1.0, -1j]
-            duals = list(_evolve(basis, turns, plan[::-1], len(q), backwards=True))[::-1]
+            duals = list(evolve(basis, turns, plan[::-1], count_q, backwards=True))[::-1]
             path = _Path(basis, plan, states, duals)
             for part, phase in enumerate(phases):
                 rows[part, members] = self._contract(shares, basis, path, phase, floors)
         return rows.reshape(parts * count, *shares.shape)
 
-    def _basis(self, shares: FloatArray, floors: Floors) -> _Basis:
+    def _basis(self, shares: FloatArray, floors: Floors) -> ModesOfFields:
         """Modes of the compartments one by one, then of all of them together in their span."""
         count, size = len(shares), self.elements.size
         wanted = min(self.modes, size)
@@ -194,7 +161,7 @@ class Mixture:
             jump = fields[k] - fields[other]
             total += jump.T @ trace @ jump
         values, mix = np.linalg.eigh(total)
-        return _Basis(values, fields @ mix, mix.T @ start, [mix.T @ one @ mix for one in positions])
+        return ModesOfFields(values, mix.T @ start, [mix.T @ one @ mix for one in positions], fields @ mix)
 
     def _loss(self, k: int, flow: FloatArray) -> FloatArray:
         """(P,) entries of what is lost through exterior faces."""
@@ -221,7 +188,7 @@ class Mixture:
         return spread
 
     def _contract(
-        self, shares: FloatArray, basis: _Basis, path: _Path, phase: ComplexArray | complex, floors: Floors
+        self, shares: FloatArray, basis: ModesOfFields, path: _Path, phase: ComplexArray | complex, floors: Floors
     ) -> Single:
         """(n, K, E) real part of the derivatives times a phase: dS = 1' dM u(T) - int v' (dM u' + dA u) dt."""
         count, elements = len(shares), self.elements
@@ -267,7 +234,7 @@ class _Path:
     """States and duals of all measurements of a sequence at the quadrature points of their derivative."""
 
     def __init__(
-        self, basis: _Basis, plan: list[_Interval], states: list[ComplexArray], duals: list[ComplexArray]
+        self, basis: ModesOfFields, plan: list[Interval], states: list[ComplexArray], duals: list[ComplexArray]
     ) -> None:
         self._basis, self._last = basis, states[-1]
         u, v, weights = [], [], []
@@ -325,89 +292,10 @@ def _summed(v: SingleComplex, u: SingleComplex) -> Single:
     return np.asarray(np.matmul(left, right.transpose(0, 2, 1)))
 
 
-def _last(basis: _Basis, turns: Turns, plan: Sequence[_Interval], count: int) -> ComplexArray:
-    """(a, n) state at the end: what `_evolve` yields last, the products between steps taken once."""
-    (_, first), (_, second), (_, third) = turns
-    between = [second.T @ first, third.T @ second]
-    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
-    for interval in plan:
-        if not len(interval.gradients):
-            state = np.exp(-basis.rates * interval.step)[:, None] * state
-            continue
-        half = np.exp(-0.5 * interval.step * basis.rates)
-        around = (first.T * half**2) @ third
-        state = _times(first.T * half, state)
-        for number, gradient in enumerate(interval.gradients):
-            for d, (places, _) in enumerate(turns):
-                state *= np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
-                if d < 2:
-                    state = _times(between[d], state)
-            if number + 1 < len(interval.gradients):
-                state = _times(around, state)
-        state = _times(half[:, None] * third, state)
-    return state
-
-
-def _turns(basis: _Basis) -> Turns:
-    """Places and vectors that make each position diagonal."""
-    return [(values, vectors) for values, vectors in map(np.linalg.eigh, basis.positions)]
-
-
-def _times(matrix: FloatArray, state: ComplexArray) -> ComplexArray:
-    """A real matrix times complex columns."""
-    return (matrix @ state.view(np.float64)).view(np.complex128)
-
-
-def _evolve(
-    basis: _Basis,
-    turns: Turns,
-    plan: Sequence[_Interval],
-    count: int,
-    backwards: bool = False,
-) -> Iterator[ComplexArray]:
-    """(a, n) states at the start and after every step: half a decay, the phase, half a decay (Strang)."""
-    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
-    yield state
-    for interval in plan:
-        if not len(interval.gradients):
-            state = np.exp(-basis.rates * interval.step)[:, None] * state
-            yield state
-            continue
-        half = np.exp(-0.5 * interval.step * basis.rates)[:, None]
-        for gradient in interval.gradients[::-1] if backwards else interval.gradients:
-            state = half * state
-            for d, (places, vectors) in enumerate(turns):
-                if gradient[:, d].any():
-                    phases = np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
-                    state = _times(vectors, phases * _times(vectors.T, state))
-            state = half * state
-            yield state
-
-
 def _incidence(cells: IntArray, count: int) -> sp.csr_array:
     """(n, count) 1 where a face meets its cell."""
     ones = np.ones(len(cells), dtype=np.float32)
     return sp.csr_array((ones, cells, np.arange(len(cells) + 1)), (len(cells), count))
-
-
-def _intervals(waveform: Waveform, q: FloatArray, reach: float) -> list[_Interval]:
-    """The time steps of a waveform, fine enough for its strongest gradient."""
-    plan = []
-    for number, (start, end) in enumerate(zip(waveform.breakpoints, waveform.breakpoints[1:], strict=False)):
-        length = float(end - start)
-        if length <= 0:
-            continue
-        samples = [waveform.gradient(q, float(time), number) for time in np.linspace(start, end, 5)]
-        peak = max(float(np.linalg.norm(one, axis=1).max()) for one in samples)
-        if peak == 0:
-            plan.append(_Interval(length, []))
-            continue
-        steps = max(_LEAST_STEPS if length > 1 else 2, int(np.ceil(0.5 * peak * length * reach / _PHASE)))
-        steps += steps % 2
-        step = length / steps
-        middles = [float(start) + (one + 0.5) * step for one in range(steps)]
-        plan.append(_Interval(step, [np.asarray(waveform.gradient(q, time, number)) for time in middles]))
-    return plan
 
 
 def _gauss(length: float) -> Iterator[tuple[float, float]]:

@@ -138,6 +138,28 @@ class Neighbourhood:
         labels[order[: end + 1]] = 1
         return labels
 
+    def translated(self, labels: IntArray) -> list[IntArray]:
+        """The same compartments elsewhere: every translation that takes each of their cells onto a cell.
+
+        Local.
+        """
+        member = np.flatnonzero(labels)
+        if not len(member):
+            return []
+        slack, middles = 1e-6 * self.spacing, self._middles
+        shifts = middles - middles[member[0]]
+        low, high = middles.min(axis=0) - slack, middles.max(axis=0) + slack
+        first, last = middles[member].min(axis=0), middles[member].max(axis=0)
+        fits = np.all((first + shifts >= low) & (last + shifts <= high), axis=1) & (np.abs(shifts).max(axis=1) > slack)
+        found = []
+        for shift in shifts[fits]:
+            distances, cells = self._tree.query(middles[member] + shift)
+            if distances.max() <= slack:
+                moved = np.zeros_like(labels)
+                moved[cells] = labels[member]
+                found.append(moved)
+        return found
+
     def cuts(self, labels: IntArray, count: int) -> list[IntArray]:
         """Partitions in which one compartment is cut in two along a plane, the other part taking another label.
 

@@ -28,8 +28,11 @@ _GRAY = 14
 _BINARY = 0.2
 """Weight of what makes them so."""
 
-_SCANNED = 10
-"""Displacements of a descent's result that an iteration looks at."""
+_SCANNED = 16
+"""Displacements that an iteration looks at."""
+
+_ADAPTED, _ADAPTING = 3, 0.4
+"""Steps of shares from the best of them, and the largest change of a share in the first."""
 
 _STEPS = 15
 """Linearizations of one local search, at most."""
@@ -122,6 +125,11 @@ class State:
         """Of a search on so many cells that has not begun. Local."""
         none = np.zeros((0, cells), dtype=np.int64)
         return cls(np.zeros(cells), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
+
+    @property
+    def record(self) -> float:
+        """The lowest misfit of the round."""
+        return float(self.values[0]) if len(self.values) else np.inf
 
     @property
     def shown(self) -> IntArray:
@@ -233,23 +241,31 @@ class LabelSearch:
 
     def _scanned(self, state: State, generator: np.random.Generator) -> State:
         """The best of some displacements, bettered."""
-        reach = 0.5 * self._neighbourhood.spacing * 1.26
-        search = self._search(2)
-        shifts = generator.uniform(-reach, reach, (_SCANNED, 3))
-        tried = [search.valued(self._neighbourhood.displaced(state.inside, shift)) for shift in shifts]
-        return self._kept(state, search.descend(min(tried, key=lambda one: one.misfit), _STEPS))
+        return self._kept(state, self._reseated(state, state.inside, generator))
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """One of the best partitions of the round, kicked or displaced, and bettered."""
         choice = 0 if generator.random() < 0.6 else int(generator.integers(min(4, len(state.pool))))
         labels, search = state.pool[choice], self._search(state.count)
-        if state.count == 2 and generator.random() < 0.4:
-            shift = generator.normal(0.0, 0.2 * self._neighbourhood.spacing * 1.26, 3)
-            width = float(generator.uniform(0.3, 0.5))
-            labels = self._neighbourhood.displaced((labels > 0).astype(float), shift, width)
-        else:
-            labels = kicked(self._neighbourhood, labels, state.count, generator)
-        return self._kept(state, search.descend(search.valued(labels), _STEPS))
+        if state.count == 2 and generator.random() < 0.5:
+            base = state.inside if generator.random() < 0.3 else (labels > 0).astype(float)
+            return self._kept(state, self._reseated(state, base, generator))
+        labels = kicked(self._neighbourhood, labels, state.count, generator)
+        return self._kept(state, search.settle(search.valued(labels), _STEPS, state.record))
+
+    def _reseated(self, state: State, inside: FloatArray, generator: np.random.Generator) -> Found:
+        """Shares displaced by part of a cell, adapted to the grid there, made a partition, and bettered."""
+        search, spacing = self._search(2), self._neighbourhood.spacing
+        shifts = generator.uniform(-0.65 * spacing, 0.65 * spacing, (_SCANNED, 3))
+        widths = generator.uniform(0.3, 0.5, _SCANNED)
+        tried = [
+            search.valued(self._neighbourhood.displaced(inside, shift, width))
+            for shift, width in zip(shifts, widths, strict=True)
+        ]
+        descent = Descent(min(tried, key=lambda one: one.misfit).labels.astype(float), _ADAPTING)
+        for _ in range(_ADAPTED):
+            descent.step(self._misfit, _BINARY)
+        return search.settle(search.valued((descent.inside > 0.5).astype(np.int64)), _STEPS, state.record)
 
     def _cut(self, state: State) -> State:
         """The best partition of the round with a compartment cut in two, where that explains more."""
@@ -259,7 +275,7 @@ class LabelSearch:
             return state
         search = self._search(count)
         tried = sorted(map(search.valued, self._neighbourhood.cuts(state.pool[0], count)), key=lambda one: one.misfit)
-        found = [search.descend(one, _STEPS) for one in tried[:2]]
+        found = [search.settle(one, _STEPS, state.record) for one in tried[:2]]
         best = min(found, key=lambda one: one.misfit, default=None)
         if best is None or best.misfit > _WORTH_A_CUT * state.values[0]:
             return state

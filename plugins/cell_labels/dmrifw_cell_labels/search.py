@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmrifw.typing import FloatArray, IntArray
-from dmrifw_cell_labels.misfit import Misfit, one_hot
+from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.moves import Moves, Neighbourhood
 
 _DEPTH = 6
@@ -15,6 +15,12 @@ _DEPTH = 6
 
 _WIDTH = 12
 """Best moves at each of them that may be tried."""
+
+_PLACES, _HOPEFUL = 2, 6.0
+"""Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
+
+_NEARLY = 1.3
+"""Misfit over the lowest known up to which other places are tried."""
 
 _TRIES = 10
 """Partitions that are tried on one linearization."""
@@ -49,7 +55,29 @@ class LocalSearch:
 
     def valued(self, labels: IntArray) -> Found:
         """A partition with its misfit. Local."""
-        return Found(labels, self.misfit.of_labels(labels, self.count))
+        return Found(labels, self.misfit.of_labels(labels))
+
+    def settle(self, start: Found, steps: int, record: float) -> Found:
+        """Improve a partition where it is and where it might also be, as long as that helps.
+
+        A closed cell in a leaky surround looks nearly the same wherever it sits.
+
+        Args:
+            start: The partition.
+            steps: Linearizations at each place, at most.
+            record: The lowest misfit known; what is much worse is not worth other places.
+
+        Local.
+        """
+        best = self.descend(start, steps)
+        while best.misfit < _NEARLY * record:
+            elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
+            promising = [one for one in elsewhere[:_PLACES] if one.misfit < _HOPEFUL * best.misfit]
+            other = min((self.descend(one, steps) for one in promising), key=lambda one: one.misfit, default=best)
+            if other.misfit >= best.misfit:
+                break
+            best = other
+        return best
 
     def descend(self, start: Found, steps: int) -> Found:
         """Improve a partition, one linearization after the other. Local.
@@ -60,7 +88,7 @@ class LocalSearch:
         """
         best, seen = start, {start.labels.tobytes()}
         for _ in range(steps):
-            residuals, jacobian = self.misfit.linearize(one_hot(best.labels, self.count))
+            residuals, jacobian = self.misfit.linearize_partition(best.labels, self.count)
             slopes = jacobian.reshape(len(residuals), -1)
             improved = False
             while True:
@@ -70,7 +98,7 @@ class LocalSearch:
                 best, improved = better, True
                 if not kept_its_promise:
                     break
-                residuals = self.misfit.residuals(one_hot(best.labels, self.count))
+                residuals = self.misfit.of_partition(best.labels)
             if not improved:
                 break
         return best

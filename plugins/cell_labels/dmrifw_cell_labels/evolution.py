@@ -1,0 +1,170 @@
+"""The time evolution of a few modes under the gradients of a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from dmrifw.sequences import Protocol, Waveform
+from dmrifw.typing import ComplexArray, FloatArray, IntArray
+
+Turns: TypeAlias = Sequence[tuple[FloatArray, FloatArray]]
+"""Places and vectors that make the position along each axis diagonal."""
+
+_PHASE = 0.7
+"""Phase at the edge of the grid, rad, that one time step may add."""
+
+_LEAST_STEPS = 12
+"""Time steps of an interval with gradient, at least."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Time between two breakpoints of a waveform, in equal steps.
+
+    Attributes:
+        step: ms.
+        gradients: Of each step, (n, 3) rad/(um ms); empty where there is none.
+    """
+
+    step: float
+    gradients: list[FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """The measurements of one sequence.
+
+    Attributes:
+        members: (n,) where they stand among those simulated.
+        q: (n, 3) rad/(um ms).
+        plan: The intervals of its waveform.
+    """
+
+    members: IntArray
+    q: FloatArray
+    plan: list[Interval]
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """The lowest modes.
+
+    Attributes:
+        rates: (n,) 1/ms.
+        start: (n,) the uniform magnetization.
+        positions: (3) of (n, n), um.
+    """
+
+    rates: FloatArray
+    start: FloatArray
+    positions: list[FloatArray]
+
+
+def played(protocol: Protocol, rows: IntArray, reach: float) -> list[Played]:
+    """The sequences of some measurements, in time steps.
+
+    Args:
+        protocol: The measurements.
+        rows: Those that are simulated.
+        reach: How far from the origin positions go, um.
+
+    Local.
+    """
+    groups = []
+    for number in np.unique(protocol.sequence[rows]):
+        members = np.flatnonzero(protocol.sequence[rows] == number)
+        q = protocol.q[rows[members]]
+        groups.append(Played(members, q, _intervals(protocol.waveforms[number], q, reach)))
+    return groups
+
+
+def propagated(basis: Basis, groups: list[Played]) -> ComplexArray:
+    """(n,) signals of all measurements, um^3. Local."""
+    turns = turned(basis)
+    signal = np.empty(sum(len(one.members) for one in groups), dtype=np.complex128)
+    for one in groups:
+        signal[one.members] = basis.start @ _last(basis, turns, one.plan, len(one.q))
+    return signal
+
+
+def _last(basis: Basis, turns: Turns, plan: Sequence[Interval], count: int) -> ComplexArray:
+    """(a, n) state at the end: what `evolve` yields last, the products between steps taken once."""
+    (_, first), (_, second), (_, third) = turns
+    between = [second.T @ first, third.T @ second]
+    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
+    for interval in plan:
+        if not len(interval.gradients):
+            state = np.exp(-basis.rates * interval.step)[:, None] * state
+            continue
+        half = np.exp(-0.5 * interval.step * basis.rates)
+        around = (first.T * half**2) @ third
+        state = _times(first.T * half, state)
+        for number, gradient in enumerate(interval.gradients):
+            for d, (places, _) in enumerate(turns):
+                state *= np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
+                if d < 2:
+                    state = _times(between[d], state)
+            if number + 1 < len(interval.gradients):
+                state = _times(around, state)
+        state = _times(half[:, None] * third, state)
+    return state
+
+
+def turned(basis: Basis) -> Turns:
+    """What makes the position along each axis diagonal. Local."""
+    return [(values, vectors) for values, vectors in map(np.linalg.eigh, basis.positions)]
+
+
+def _times(matrix: FloatArray, state: ComplexArray) -> ComplexArray:
+    """A real matrix times complex columns."""
+    return (matrix @ state.view(np.float64)).view(np.complex128)
+
+
+def evolve(
+    basis: Basis,
+    turns: Turns,
+    plan: Sequence[Interval],
+    count: int,
+    backwards: bool = False,
+) -> Iterator[ComplexArray]:
+    """(a, n) states at the start and after every step: half a decay, the phase, half a decay (Strang). Local."""
+    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
+    yield state
+    for interval in plan:
+        if not len(interval.gradients):
+            state = np.exp(-basis.rates * interval.step)[:, None] * state
+            yield state
+            continue
+        half = np.exp(-0.5 * interval.step * basis.rates)[:, None]
+        for gradient in interval.gradients[::-1] if backwards else interval.gradients:
+            state = half * state
+            for d, (places, vectors) in enumerate(turns):
+                if gradient[:, d].any():
+                    phases = np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
+                    state = _times(vectors, phases * _times(vectors.T, state))
+            state = half * state
+            yield state
+
+
+def _intervals(waveform: Waveform, q: FloatArray, reach: float) -> list[Interval]:
+    """The time steps of a waveform, fine enough for its strongest gradient."""
+    plan = []
+    for number, (start, end) in enumerate(zip(waveform.breakpoints, waveform.breakpoints[1:], strict=False)):
+        length = float(end - start)
+        if length <= 0:
+            continue
+        samples = [waveform.gradient(q, float(time), number) for time in np.linspace(start, end, 5)]
+        peak = max(float(np.linalg.norm(one, axis=1).max()) for one in samples)
+        if peak == 0:
+            plan.append(Interval(length, []))
+            continue
+        steps = max(_LEAST_STEPS if length > 1 else 2, int(np.ceil(0.5 * peak * length * reach / _PHASE)))
+        steps += steps % 2
+        step = length / steps
+        middles = [float(start) + (one + 0.5) * step for one in range(steps)]
+        plan.append(Interval(step, [np.asarray(waveform.gradient(q, time, number)) for time in middles]))
+    return plan
