@@ -17,7 +17,7 @@ from dmrifw.trainers import TrainingSetting
 SHAPES = ("family-shape", "latent-shape", "spectral-shape", "inverse-volume", "scaled-jacobian")
 """Offers that want a cell rather than a grid of faces."""
 
-HELD = ("continuity", "soft-manifold", "hard-manifold", "edge-coherence")
+HELD = ("continuity", "edge-coherence")
 """Priors that hold part of their formula constant on purpose."""
 
 OPTIONS: dict[str, dict[str, Any]] = {"spectral-latent": {"rounds": 2, "samples": 128, "batch": 64}}
