@@ -6,7 +6,8 @@
         setting = dmrifw.testing.example_setting()
         dmrifw.testing.check_prior(MyPrior(setting))
 
-Every check raises an AssertionError that says which promise is broken, and leaves the object as it was.
+Every check raises an AssertionError that says which promise is broken, and leaves the object as it was. Under mpirun
+all ranks must call it: the check then also compares what they found, to the last bit. On one process it is local.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
 
 from dmrifw.gradients import GradientRule
@@ -80,6 +82,7 @@ def check_parametrization(obj: Parametrization, setting: Setting | None = None) 
     _require_same(fields, obj(), "two calls give different fields")
     _check_state(obj, parameters, fields)
     _check_gradient(lambda: _probe(obj()), parameters, "the fields")
+    _require_same_on_ranks([*parameters, *fields.values()], "the fields")
 
 
 def check_prior(
@@ -121,6 +124,7 @@ def check_prior(
         lengths.append(_length([one for one in gradients if one is not None], where))
         if exact_gradient:
             _check_gradient(lambda: obj(inputs, iteration), list(inputs.values()), where)
+        _require_same_on_ranks([penalty, *(one for one in gradients if one is not None)], where)
     _require(max(lengths) > 0, "the gradient is zero at every iteration: the prior has no effect")
 
 
@@ -153,6 +157,8 @@ def check_schedule(obj: Schedule, setting: Setting | None = None) -> None:
         _require(math.isfinite(factor) and factor > 0, f"{where} the learning-rate factor is {factor}, not above 0")
     for iteration in reversed(range(setting.iterations)):
         _require(obj(iteration) == stages[iteration], f"asked twice for iteration {iteration} it answers differently")
+    table = torch.tensor([[*stage.sequence_weights, stage.learning_rate] for stage in stages], dtype=torch.float64)
+    _require_same_on_ranks([table], "the stages")
 
 
 def check_trainer(make: Callable[[], Trainer]) -> None:
@@ -222,6 +228,7 @@ def check_gradient_rule(
         same = all(torch.equal(one, other) for one, other in zip(given, kept[0], strict=True))
         _require(same, f"{where} that was given was changed in place")
         _require_same(fields, kept[1], f"at iteration {iteration} the fields were changed")
+        _require_same_on_ranks(changed, where)
 
 
 def _state(obj: Parametrization | Trainer) -> dict[str, torch.Tensor]:
@@ -325,6 +332,16 @@ def _assign(tensors: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> 
 def _require_same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor], fault: str) -> None:
     same = first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     _require(same, fault)
+
+
+def _require_same_on_ranks(values: Iterable[torch.Tensor], what: str) -> None:
+    """Compare numbers with those of rank 0. Collective over all processes."""
+    from mpi4py import MPI
+
+    mine = [value.detach().cpu().numpy() for value in values]
+    firsts = MPI.COMM_WORLD.bcast(mine, root=0)
+    same = all(np.array_equal(one, other) for one, other in zip(mine, firsts, strict=True))
+    _require(bool(MPI.COMM_WORLD.allreduce(same, op=MPI.LAND)), f"{what} differ between ranks")
 
 
 def _require(condition: bool, fault: str) -> None:

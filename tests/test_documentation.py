@@ -68,6 +68,12 @@ def test_the_example_of_the_shapes_page_runs() -> None:
     exec(compile(example, "shapes.md", "exec"), {})
 
 
+def test_how_the_built_in_plugins_were_written_is_true() -> None:
+    page = (ROOT / "docs/plugins.md").read_text()
+    told = page[page.index("## How two of the built-in ones were written") : page.index("## In a notebook")]
+    exec(compile("\n".join(blocks(told, "python")), "plugins.md", "exec"), {"__name__": "plugins_page"})
+
+
 def test_the_example_of_the_gradients_page_runs() -> None:
     (example,) = blocks((ROOT / "docs/gradients.md").read_text(), "python")
     exec(compile(example, "gradients.md", "exec"), {})

@@ -88,7 +88,7 @@ def invert(
     force: Force = False,
     debug: Debug = False,
 ) -> None:
-    """Recover barriers from signals: a report, metrics, history, surface, fields and a picture."""
+    """Recover barriers or a shape from signals: a report, metrics, history, surfaces, fields and pictures."""
     from dmrifw.cli.invert import invert as work
 
     work(config, output, resume=resume, force=force, console=_shared_console())

@@ -99,17 +99,13 @@ class _Plan:
     target: ComplexArray | None
     truth: Case | None
     true_fields: dict[str, FloatArray] | None
+    subject: Subject
     folder: RunFolder
 
     @property
     def told(self) -> str:
         """Where the target comes from, in words."""
         return describe_target(self.case, self.truth)
-
-    @cached_property
-    def subject(self) -> Subject:
-        """What is recovered."""
-        return subject_of(self.case, self.truth, self.true_fields, list(self.search.parametrization()))
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -215,7 +211,9 @@ def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, for
         unfinished = file.exists() and not (folder.path / METRICS).exists()
         folder.refuse_results(*(["continue with --resume, or overwrite with --force"] if unfinished else []))
     case = build_case(read())
-    plan = _Plan(case, build_search(case), read_target(case), build_truth(case), true_fields(case), folder)
+    search, truth, fields = build_search(case), build_truth(case), true_fields(case)
+    subject = subject_of(case, truth, fields, list(search.parametrization()))
+    plan = _Plan(case, search, read_target(case), truth, fields, subject, folder)
     if resume:
         plan.checkpoint.read()
     return plan

@@ -48,7 +48,7 @@ class Observer(Protocol):
 
 
 class ProgressBar:
-    """A live line on a terminal: iteration, loss, barrier recall and precision. Elsewhere, a line for every tenth.
+    """A live line on a terminal: iteration, loss, how near the truth is. Elsewhere, a line for every tenth.
 
     Args:
         console: Where to write; standard error by default.
@@ -142,7 +142,10 @@ def observing(comm: MPI.Comm, observers: Sequence[Observer], iterations: int, hi
 
 
 def _summary(row: Mapping[str, float]) -> str:
-    parts = [f"loss {row['loss']:.4g}"]
+    parts = [f"start {row['start']:.0f}"] if "start" in row else []
+    parts.append(f"loss {row['loss']:.4g}")
+    if "vertex_rmsd_um" in row:
+        parts.append(f"RMSD {row['vertex_rmsd_um']:.3g} um")
     for name in ("barrier_recall", "barrier_precision"):
         if name in row:
             parts.append(f"{name.replace('_', ' ')} {row[name]:.3f}")

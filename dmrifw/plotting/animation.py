@@ -92,6 +92,7 @@ def _add(
 
     mesh = pyvista.PolyData.from_regular_faces(points, grid.faces[grid.is_exterior])
     stage(plotter, outline)
+    plotter.camera.zoom(0.9)  # room for the caption
     add_surface(plotter, mesh, colour, 1.0, edges=True)
     return mesh
 
@@ -99,5 +100,5 @@ def _add(
 def _write(plotter: pyvista.Plotter, text: str) -> None:
     """The caption of the panel that is drawn in; replaces the one before."""
     plotter.add_text(
-        text, position="upper_left", font_size=10, color=INK, name=f"caption {plotter.renderers.active_index}"
+        text, position=(12, _SIZE[1] - 28), font_size=10, color=INK, name=f"caption {plotter.renderers.active_index}"
     )

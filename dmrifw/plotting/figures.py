@@ -138,15 +138,19 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
             first.plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
         first.set(xlabel="iteration", ylabel="loss", yscale="log")
         low, high = first.get_ylim()
-        first.set_ylim(max(low, high * _SMALLEST_TERM), high)
+        least = min([high, *(row["loss"] for row in history if row["loss"] > 0)])
+        first.set_ylim(max(low, min(0.5 * least, high * _SMALLEST_TERM)), high)
         for axes, panel in zip(panels, others, strict=True):
             for (name, label), colour, dashes in zip(panel.columns.items(), (BLUE, VERMILLION), _DASHES, strict=False):
                 axes.plot(*series(history, name), color=colour, lw=1.6, ls=dashes, label=label)
             axes.set(xlabel="iteration", ylabel=panel.unit, yscale=panel.scale, ylim=panel.limits)
+        columns = 2 if len(panels) > 1 else 4
         for axes in (first, *panels):
             mark_starts(axes, history)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=4, handlelength=2.2, columnspacing=1.2)
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, handlelength=2.2, columnspacing=1.2
+            )
 
     return _svg(draw, (_WIDTH, 3.3))
 

@@ -77,9 +77,8 @@ def main(count: int) -> None:
             f"loss {result.loss_initial:.3g} -> {result.loss_final:.3g}",
             flush=True,
         )
-    print(
-        f"{count} runs, {sum(one <= 0 for one in smallest)} with an inverted element; the worst has {min(smallest):.4f}"
-    )
+    inverted = sum(one <= 0 for one in smallest)
+    print(f"{count} runs, {inverted} with an inverted element; the worst scaled Jacobian is {min(smallest):.4f}")
 
 
 if __name__ == "__main__":

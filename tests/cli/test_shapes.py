@@ -187,7 +187,11 @@ def test_faults_of_a_truth_and_of_restarts_are_told_in_one_line(refused: Callabl
         ("start = [0.1, 0.2]", "start = [0.1]", "inversion.target.family-shape.start"),
         ("start = [0.1, 0.2]", "stat = [0.1]", "inversion.target.family-shape.stat"),
         ('[inversion.target]\nparametrization = "family-shape"', "[inversion.target]", "inversion.target"),
-        ('[inversion.target]\nparametrization = "family-shape"', '[inversion.target]\nparametrization = "x"', "'x'"),
+        (
+            '[inversion.target]\nparametrization = "family-shape"',
+            '[inversion.target]\nparametrization = "x"',
+            "target.family-shape",
+        ),
         ("jitter = 0.3", "jitter = 0", "inversion.restarts.jitter"),
         ("count = 1", "cuont = 1", "inversion.restarts.cuont"),
         ('name = "latent-cylinder"', 'name = "cylinder"', "geometry.name"),

@@ -16,6 +16,8 @@ SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
 FULL_ORDER = Path(__file__).parent / "full_order.py"
 GRADIENTS = Path(__file__).parent / "gradients.py"
 GAUSS_NEWTON = Path(__file__).parent / "gauss_newton.py"
+CONFORMANCE = Path(__file__).parent / "conformance.py"
+SHAPES = Path(__file__).parent / "shapes.py"
 SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
@@ -149,3 +151,20 @@ def test_gauss_newton_steps_on_ranks(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[f"loss {many}"], losses, rtol=1e-3)
         for name in ("diffusivity", "permeability"):
             np.testing.assert_allclose(found[f"{name} {many}"], expected[f"{name} {many}"], rtol=1e-4)
+
+
+def test_plugins_do_not_see_the_number_of_ranks(tmp_path: Path) -> None:
+    """The conformance kit finds the same numbers on both ranks, bit for bit, for everything that is built in."""
+    found = run(tmp_path, 2, script=CONFORMANCE, environment=SHARED)
+    assert found["ranks"] == 2
+    assert {"face-permeability", "latent-shape", "scaled-jacobian", "staged", "clip"} <= set(found["names"].tolist())
+
+
+def test_a_shape_with_restarts_on_ranks(tmp_path: Path) -> None:
+    """The same starts, the same best one, and the same shape as on one rank, but for rounding."""
+    expected, found = run(tmp_path, 1, script=SHAPES), run(tmp_path, 2, script=SHAPES)
+    assert (expected["ranks"], found["ranks"]) == (1, 2)
+    assert expected["start"] == found["start"]
+    np.testing.assert_array_equal(found["starts"], expected["starts"])
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)
+    np.testing.assert_allclose(found["points"], expected["points"], atol=1e-3)

@@ -435,3 +435,14 @@ def test_barriers_at_rest_are_one_and_zero() -> None:
     assert ScaledJacobian(cylinder_setting(), weight=2.0)(rest, 0).item() == pytest.approx(0.0)
     with pytest.raises(InputError, match="floor"):
         ScaledJacobian(cylinder_setting(), floor=0.9)
+
+
+def test_a_range_bounds_the_latent_and_leaves_the_start_where_it_is() -> None:
+    free, bounded = made("latent-shape", cylinder_setting()), made("latent-shape", cylinder_setting(), range=3.0)
+    torch.testing.assert_close(bounded()["points"], free()["points"])
+    assert isinstance(bounded, LatentShape)
+    with torch.no_grad():
+        bounded.unknown += 100.0
+    torch.testing.assert_close(bounded.latent, torch.full_like(bounded.latent, 3.0))
+    with pytest.raises(InputError, match="range"):
+        made("latent-shape", cylinder_setting(), range=0.5)

@@ -107,9 +107,12 @@ class Shape(torch.nn.Module, ABC):
 class LatentShape(Shape):
     """A shape in the latent of an autoencoder: latent -> decoder -> spectral coefficients -> vertices.
 
+    With a range, latent = range tanh(unknown / range): what was learned says little about latents beyond a few units.
+
     Args:
         setting: The problem at hand; its grid is the template that the model was trained on.
         model: "bending", "beading", "fanning", "joint", or a file that `dmrifw train` made.
+        range: What no number of the latent exceeds, in standard deviations of the training shapes; none by default.
         jitter: Standard deviation of a seeded perturbation of the start, which is the straight cylinder.
         rotation: Whether the orientation is unknown.
         size: Whether the overall size is unknown.
@@ -117,7 +120,7 @@ class LatentShape(Shape):
         diffusivity: Start of the diffusivity, um^2/ms, where it is unknown too.
 
     Raises:
-        InputError: There is no such model, or it belongs to another template.
+        InputError: There is no such model, it belongs to another template, or the straight cylinder is out of range.
 
     Local; the same numbers on all ranks.
 
@@ -129,6 +132,7 @@ class LatentShape(Shape):
         setting: Setting,
         *,
         model: str = "joint",
+        range: Positive | None = None,
         jitter: NonNegative = 0.0,
         rotation: bool = True,
         size: bool = False,
@@ -143,8 +147,19 @@ class LatentShape(Shape):
         frequencies = loaded.network.architecture.frequencies
         rest = self.template.rest - self.template.rest.mean(dim=0)  # as the shapes of the training lie
         straight = loaded.network.encode(self.template.encode(rest, frequencies))
-        self.latent = _parameter(straight)
-        self._perturb(self.latent, jitter, setting.seed)
+        self.range = range
+        if range is not None:
+            if float(straight.abs().max()) >= range:
+                told = f"the straight cylinder has a latent of {float(straight.abs().max()):.3g}"
+                raise InputError(told, "give a larger range", key="range")
+            straight = range * torch.atanh(straight / range)
+        self.unknown = _parameter(straight)
+        self._perturb(self.unknown, jitter, setting.seed)
+
+    @property
+    def latent(self) -> torch.Tensor:
+        """(L,) the latent of the model."""
+        return self.unknown if self.range is None else self.range * torch.tanh(self.unknown / self.range)
 
     def shape(self) -> torch.Tensor:
         """See `Shape.shape`. Local."""
