@@ -16,6 +16,9 @@ _LATTICE = np.array(
 )
 """Normals of the planes along which a compartment may be cut."""
 
+_NEAREST = 24
+"""Cells that a vertex looks at: those around it, in a BCC grid."""
+
 _BLUR = 0.4
 """Width of the kernel that displaces a compartment, over the spacing of vertices."""
 
@@ -123,7 +126,7 @@ class Neighbourhood:
 
         Local.
         """
-        distances, nearest = self._tree.query(self.vertices - shift, k=8)
+        distances, nearest = self._tree.query(self.vertices - shift, k=min(_NEAREST, len(inside)))
         weights = np.exp(-((distances / (width * self.spacing * 1.26)) ** 2)) + 1e-12
         values = np.sum(inside[nearest] * weights, axis=1) / weights.sum(axis=1)
         values[distances[:, 0] > self.spacing] = 0.0

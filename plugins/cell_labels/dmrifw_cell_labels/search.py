@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,10 @@ _TRIES = 10
 """Partitions that are tried on one linearization."""
 
 
+Subject: TypeAlias = tuple[int, int]
+"""What moves: see `Moves.subjects`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """A partition and what it is worth.
@@ -37,6 +42,21 @@ class Found:
 
     labels: IntArray
     misfit: float
+
+
+@dataclass(frozen=True, eq=False)
+class _String:
+    """Moves one after the other.
+
+    Attributes:
+        labels: (E,) what they lead to.
+        promise: By how much the model says that the misfit changes.
+        subjects: What moves.
+    """
+
+    labels: IntArray
+    promise: float
+    subjects: tuple[Subject, ...]
 
 
 class LocalSearch:
@@ -77,7 +97,18 @@ class LocalSearch:
             if other.misfit >= best.misfit:
                 break
             best = other
-        return best
+        return self.polished(best, steps) if best.misfit < record else best
+
+    def polished(self, start: Found, steps: int) -> Found:
+        """Try every single move, whatever the model says of it; from one that helps, descend. Local."""
+        best = start
+        while True:
+            moves = self.neighbourhood.moves(best.labels, self.count)
+            tried = (self.valued(moves.applied(number, best.labels)) for number in range(len(moves)))
+            better = next((one for one in tried if one.misfit < best.misfit), None)
+            if better is None:
+                return best
+            best = self.descend(better, steps)
 
     def descend(self, start: Found, steps: int) -> Found:
         """Improve a partition, one linearization after the other. Local.
@@ -108,43 +139,53 @@ class LocalSearch:
     ) -> tuple[Found | None, bool]:
         """The first partition that gains half of what the model promised, and True; or the best that gains at all."""
         found: Found | None = None
-        tries = 0
-        for promise, labels in self._candidates(best.labels, residuals, slopes):
-            if labels.tobytes() in seen:
-                continue
-            seen.add(labels.tobytes())
-            tried = self.valued(labels)
-            if promise < 0 and tried.misfit < best.misfit + 0.5 * promise:
+        trusted: set[Subject] = set()
+        barred: set[Subject] = set()
+        strings = self._strings(best.labels, residuals, slopes, barred)
+        for _ in range(_TRIES):
+            string = next((one for one in strings if one.labels.tobytes() not in seen), None)
+            if string is None:
+                break
+            first = string.subjects[0]
+            if first not in trusted:  # nothing is built on a move that has not held
+                string = next((one for one in strings if one.subjects == (first,)), string)
+            seen.add(string.labels.tobytes())
+            tried = self.valued(string.labels)
+            if string.promise < 0 and tried.misfit < best.misfit + 0.5 * string.promise:
                 return tried, True
             if tried.misfit < (found or best).misfit:
                 found = tried
-            tries += 1
-            if tries == _TRIES:
-                break
+            if first not in trusted and tried.misfit >= best.misfit:
+                # The model is wrong about it, as about cells that touch at an edge only.
+                barred.add(first)
+                strings = self._strings(best.labels, residuals, slopes, barred)
+            trusted.add(first)
         return found, False
 
-    def _candidates(
-        self, labels: IntArray, residuals: FloatArray, jacobian: FloatArray
-    ) -> list[tuple[float, IntArray]]:
-        """Partitions a few moves away and how the model values them, the best first."""
-        found: list[tuple[float, IntArray]] = []
+    def _strings(
+        self, labels: IntArray, residuals: FloatArray, slopes: FloatArray, barred: set[Subject]
+    ) -> list[_String]:
+        """Moves strung together, the most promising strings first."""
+        found: list[_String] = []
+        taken: list[Subject] = []
         current, moved, value = labels, residuals, 0.0
-        barred: set[tuple[int, int]] = set()
         for _ in range(_DEPTH):
             moves = self.neighbourhood.moves(current, self.count)
-            if not len(moves):
-                break
-            effects = moves.differences(current, self.count) @ jacobian.T
+            effects = moves.differences(current, self.count) @ slopes.T
             gains = effects @ moved + 0.5 * np.einsum("ij,ij->i", effects, effects)
-            order = np.argsort(gains, kind="stable")
-            found += [(value + gains[one], moves.applied(one, current)) for one in order[:_WIDTH]]
-            choice = next((one for one in order if tuple(moves.subjects[one]) not in barred), None)
+            subjects = [(int(kind), int(number)) for kind, number in moves.subjects]
+            allowed = [int(one) for one in np.argsort(gains, kind="stable") if subjects[one] not in barred]
+            found += [
+                _String(moves.applied(one, current), value + float(gains[one]), (*taken, subjects[one]))
+                for one in allowed[:_WIDTH]
+            ]
+            choice = next((one for one in allowed if subjects[one] not in taken), None)
             if choice is None:
                 break
-            barred.add(tuple(moves.subjects[choice]))
+            taken.append(subjects[choice])
             current, moved = moves.applied(choice, current), moved + effects[choice]
             value += float(gains[choice])
-        return sorted(found, key=lambda one: one[0])
+        return sorted(found, key=lambda one: one.promise)
 
 
 def kicked(neighbourhood: Neighbourhood, labels: IntArray, count: int, generator: np.random.Generator) -> IntArray:
