@@ -9,6 +9,7 @@ interrupted ones are resumed. One core serves one run at a time: start it twice 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import time
@@ -84,6 +85,41 @@ def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: 
         print(done.stdout[-500:], done.stderr[-500:], flush=True)
 
 
+def table(folder: Path) -> str:
+    """What the finished runs in the folder found, one row each, and the mean of each arm, as markdown."""
+    rows, means = [], {}
+    for file in sorted(folder.glob("*/metrics.json")):
+        metrics = json.loads(file.read_text())
+        arm = next(name for name in ARMS if file.parent.name.startswith(f"{name}-"))
+        values = [metrics[key] for key in _COLUMNS]
+        means.setdefault(arm, []).append(values)
+        rows.append((file.parent.name.replace("_", " "), values))
+    rows += [(f"mean of {arm}, {len(values)} runs", _mean(values)) for arm, values in means.items()]
+    lines = ["| run | " + " | ".join(_COLUMNS) + " |", "|---" * (len(_COLUMNS) + 1) + "|"]
+    lines += ["| " + " | ".join([name, *map(_shown, values)]) + " |" for name, values in rows]
+    return "\n".join(lines)
+
+
+_COLUMNS = (
+    "barrier_f1",
+    "barrier_f1_symmetric",
+    "chamfer_um_symmetric",
+    "bad_edge_fraction",
+    "signal_relative_error",
+    "iterations",
+    "wall_seconds",
+)
+
+
+def _mean(values: list[list[float | None]]) -> list[float | None]:
+    columns = [[one for one in column if one is not None] for column in zip(*values, strict=True)]
+    return [sum(column) / len(column) if column else None for column in columns]
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -97,6 +133,7 @@ def main() -> None:
         for arm in given.arms:
             for seed in given.seeds:
                 run(given.folder, arm, shape, seed, given.exterior, given.protocol)
+    print(table(given.folder))
 
 
 if __name__ == "__main__":
