@@ -11,6 +11,7 @@ from dmrifw_spectral_latent import Template
 
 from dmrifw import plugins, testing
 from dmrifw.mesh import Grid
+from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Setting
 from dmrifw.trainers import TrainingSetting
 
@@ -58,6 +59,9 @@ def check(kind: str, name: str) -> None:
     elif kind == "trainer":
         factory = plugins.trainers()[name]
         testing.check_trainer(lambda: plugins.build(factory, TrainingSetting(), options, name))
+    elif kind == "optimizer":
+        made = plugins.build(plugins.optimizers()[name], setting, options, name)
+        assert isinstance(made, OptimizerSettings)
     else:
         check_template(plugins.templates()[name]())
 

@@ -23,10 +23,10 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def label_search(
-    setting: Setting, *, descent: Count = 20, scans: Count = 5, patience: Count = 40, cut_every: Count = 12
+    setting: Setting, *, descent: Count = 20, scans: Count = 5, patience: Count = 25
 ) -> LabelSearchSettings:
     """The search for a partition; see `LabelSearchSettings`. Local."""
-    return LabelSearchSettings(setting.seed, descent, scans, patience, cut_every)
+    return LabelSearchSettings(setting.seed, descent, scans, patience)
 
 
 @hookimpl

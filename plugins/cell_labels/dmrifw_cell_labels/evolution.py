@@ -42,11 +42,13 @@ class Played:
         members: (n,) where they stand among those simulated.
         q: (n, 3) rad/(um ms).
         plan: The intervals of its waveform.
+        half: Those of its first half, where the waveform is antisymmetric: the state then tells the signal.
     """
 
     members: IntArray
     q: FloatArray
     plan: list[Interval]
+    half: list[Interval] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,9 @@ def played(protocol: Protocol, rows: IntArray, reach: float) -> list[Played]:
     for number in np.unique(protocol.sequence[rows]):
         members = np.flatnonzero(protocol.sequence[rows] == number)
         q = protocol.q[rows[members]]
-        groups.append(Played(members, q, _intervals(protocol.waveforms[number], q, reach)))
+        waveform = protocol.waveforms[number]
+        plan = _intervals(waveform, q, reach)
+        groups.append(Played(members, q, plan, _first_half(plan) if waveform.is_antisymmetric else None))
     return groups
 
 
@@ -87,7 +91,10 @@ def propagated(basis: Basis, groups: list[Played]) -> ComplexArray:
     turns = turned(basis)
     signal = np.empty(sum(len(one.members) for one in groups), dtype=np.complex128)
     for one in groups:
-        signal[one.members] = basis.start @ _last(basis, turns, one.plan, len(one.q))
+        if one.half is None:
+            signal[one.members] = basis.start @ _last(basis, turns, one.plan, len(one.q))
+        else:  # the dual state, from the echo back, is the conjugate there
+            signal[one.members] = np.sum(np.abs(_last(basis, turns, one.half, len(one.q))) ** 2, axis=0)
     return signal
 
 
@@ -103,9 +110,13 @@ def _last(basis: Basis, turns: Turns, plan: Sequence[Interval], count: int) -> C
         half = np.exp(-0.5 * interval.step * basis.rates)
         around = (first.T * half**2) @ third
         state = _times(first.T * half, state)
+        before = None
         for number, gradient in enumerate(interval.gradients):
-            for d, (places, _) in enumerate(turns):
-                state *= np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
+            if before is None or not np.array_equal(gradient, before):
+                phases = [np.exp(-1j * interval.step * at[:, None] * gradient[:, d]) for d, (at, _) in enumerate(turns)]
+                before = gradient
+            for d, phase in enumerate(phases):
+                state *= phase
                 if d < 2:
                     state = _times(between[d], state)
             if number + 1 < len(interval.gradients):
@@ -148,6 +159,16 @@ def evolve(
                     state = _times(vectors, phases * _times(vectors.T, state))
             state = half * state
             yield state
+
+
+def _first_half(plan: list[Interval]) -> list[Interval]:
+    """The intervals up to the middle of a waveform that mirrors itself."""
+    whole, middle = plan[: len(plan) // 2], plan[len(plan) // 2]
+    if len(plan) % 2 == 0:
+        return whole
+    if not len(middle.gradients):
+        return [*whole, Interval(0.5 * middle.step, [])]
+    return [*whole, Interval(middle.step, middle.gradients[: len(middle.gradients) // 2])]
 
 
 def _intervals(waveform: Waveform, q: FloatArray, reach: float) -> list[Interval]:

@@ -40,8 +40,8 @@ _STEPS = 15
 _POOL = 8
 """Partitions that are kept of each round."""
 
-_WORTH_A_CUT = 0.4
-"""Share of the misfit to which a cut must bring it down."""
+_CUT_INTO, _CUTS = 3, 4
+"""Labels after a cut, and cuts that are followed."""
 
 _FAITHFUL = 2e-3
 """Error in S/S0 at which a partition explains noiseless signals: twice what the simulator is asked for."""
@@ -55,18 +55,17 @@ class LabelSearchSettings:
         seed: Seed of everything random.
         descent: Gauss-Newton steps of shares at the start of a round.
         scans: Iterations that turn the shares into partitions.
-        patience: Iterations without a better partition after which a round ends and the next begins elsewhere.
-        cut_every: Iterations between two attempts to cut a compartment in two.
+        patience: Iterations without a better partition after which compartments are cut in two, and after which, when
+            that does not help either, the round ends and the next begins elsewhere.
     """
 
     seed: int = 0
     descent: int = 20
     scans: int = 5
-    patience: int = 40
-    cut_every: int = 12
+    patience: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("descent", "scans", "patience", "cut_every"):
+        for name in ("descent", "scans", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}", "give at least 1", key=name)
 
@@ -127,9 +126,9 @@ class State:
         return cls(np.zeros(cells), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
 
     @property
-    def record(self) -> float:
-        """The lowest misfit of the round."""
-        return float(self.values[0]) if len(self.values) else np.inf
+    def known(self) -> list[Found]:
+        """The pool."""
+        return [Found(labels, float(value)) for labels, value in zip(self.pool, self.values, strict=True)]
 
     @property
     def shown(self) -> IntArray:
@@ -142,8 +141,9 @@ class LabelSearch:
 
     A round begins with Gauss-Newton steps of shares from a seeded cloud. Displaced by parts of a cell, since signals of
     a closed cell tell its shape rather than its place, the result is made a partition several times, and each is
-    bettered by moves of vertices and cells. Then the best are kicked or displaced and bettered again; now and then a
-    cut is tried. A round that has not found anything better for a while ends; the next begins from another cloud.
+    bettered by moves of vertices and cells. Then the best are kicked or displaced and bettered again. Where that brings
+    nothing better for a while, compartments are cut in two; where that does not either, the next round begins from
+    another cloud.
 
     Args:
         objective: What is explained.
@@ -217,11 +217,12 @@ class LabelSearch:
             return self._clearer(state, generator) if age else self._cloud(state, generator)
         if age <= settings.descent + settings.scans:
             return self._scanned(state, generator)
-        if state.stale >= settings.patience:
-            return replace(state, round=state.round + 1, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
-        if age % settings.cut_every == 0 or age == settings.descent + settings.scans + 1:
+        if state.stale < settings.patience:
+            return self._hopped(state, generator)
+        if state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state)
-        return self._hopped(state, generator)
+        state = replace(state, round=state.round + 1, age=0, stale=0, count=2)
+        return replace(state, pool=state.pool[:0], values=state.values[:0])
 
     def _cloud(self, state: State, generator: np.random.Generator) -> State:
         """Shares at random about the volume that the signals of the longest echo time are of."""
@@ -251,7 +252,7 @@ class LabelSearch:
             base = state.inside if generator.random() < 0.3 else (labels > 0).astype(float)
             return self._kept(state, self._reseated(state, base, generator))
         labels = kicked(self._neighbourhood, labels, state.count, generator)
-        return self._kept(state, search.settle(search.valued(labels), _STEPS, state.record))
+        return self._kept(state, search.settle(search.valued(labels), _STEPS, state.known))
 
     def _reseated(self, state: State, inside: FloatArray, generator: np.random.Generator) -> Found:
         """Shares displaced by part of a cell, adapted to the grid there, made a partition, and bettered."""
@@ -265,21 +266,17 @@ class LabelSearch:
         descent = Descent(min(tried, key=lambda one: one.misfit).labels.astype(float), _ADAPTING)
         for _ in range(_ADAPTED):
             descent.step(self._misfit, _BINARY)
-        return search.settle(search.valued((descent.inside > 0.5).astype(np.int64)), _STEPS, state.record)
+        return search.settle(search.valued((descent.inside > 0.5).astype(np.int64)), _STEPS, state.known)
 
     def _cut(self, state: State) -> State:
-        """The best partition of the round with a compartment cut in two, where that explains more."""
-        most = self.parametrization.compartments
-        count = min(most, 3)
-        if count < 3:
-            return state
-        search = self._search(count)
-        tried = sorted(map(search.valued, self._neighbourhood.cuts(state.pool[0], count)), key=lambda one: one.misfit)
-        found = [search.settle(one, _STEPS, state.record) for one in tried[:2]]
-        best = min(found, key=lambda one: one.misfit, default=None)
-        if best is None or best.misfit > _WORTH_A_CUT * state.values[0]:
-            return state
-        return self._kept(replace(state, count=most), best)
+        """The round goes on from its best partition with a compartment cut in two, in the ways that explain most."""
+        search = self._search(_CUT_INTO)
+        cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
+        tried = sorted(map(search.valued, cuts), key=lambda one: one.misfit)
+        state = replace(state, count=_CUT_INTO, stale=0, pool=state.pool[:0], values=state.values[:0])
+        for one in tried[:_CUTS]:
+            state = self._kept(state, search.settle(one, _STEPS, state.known))
+        return replace(state, stale=0) if len(state.pool) else replace(state, stale=self.settings.patience)
 
     def _kept(self, state: State, found: Found) -> State:
         """The state with a partition among those of the round, which is where it belongs if it is new."""

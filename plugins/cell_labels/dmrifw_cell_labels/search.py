@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,7 +21,7 @@ _WIDTH = 12
 _PLACES, _HOPEFUL = 2, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
-_NEARLY = 1.3
+_NEARLY = 1.2
 """Misfit over the lowest known up to which other places are tried."""
 
 _TRIES = 10
@@ -77,7 +78,7 @@ class LocalSearch:
         """A partition with its misfit. Local."""
         return Found(labels, self.misfit.of_labels(labels))
 
-    def settle(self, start: Found, steps: int, record: float) -> Found:
+    def settle(self, start: Found, steps: int, known: Sequence[Found] = ()) -> Found:
         """Improve a partition where it is and where it might also be, as long as that helps.
 
         A closed cell in a leaky surround looks nearly the same wherever it sits.
@@ -85,11 +86,14 @@ class LocalSearch:
         Args:
             start: The partition.
             steps: Linearizations at each place, at most.
-            record: The lowest misfit known; what is much worse is not worth other places.
+            known: Partitions that were settled before, the best first: one of them, or one that is much worse than the
+                first, is not worth other places.
 
         Local.
         """
-        best = self.descend(start, steps)
+        best, record = self.descend(start, steps), min((one.misfit for one in known), default=np.inf)
+        if any(np.array_equal(best.labels, one.labels) for one in known):
+            return best
         while best.misfit < _NEARLY * record:
             elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
             promising = [one for one in elsewhere[:_PLACES] if one.misfit < _HOPEFUL * best.misfit]
