@@ -398,7 +398,7 @@ class TestInversion:
                 "inversion.gauss-newton.damping",
                 "limits",
             ),
-            ("iterations = 3", 'parametrization = "face"', "inversion.parametrization", "face-permeability"),
+            ('"face-permeability"', '"face"', "inversion.parametrization", "face-permeability"),
             ('"all-at-once"', '"stagd"', "inversion.schedule", "'staged'"),
             ('["continuity"]', '["continuty"]', "inversion.priors[0]", "'continuity'"),
             ('["continuity"]', '["continuity", "continuity"]', "inversion.priors[1]", "once"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plugin_cases import check, offers
 
-KINDS = {"parametrization", "prior", "schedule", "gradient rule", "trainer", "template"}
+KINDS = {"parametrization", "prior", "schedule", "gradient rule", "optimizer", "trainer", "template"}
 
 
 @pytest.mark.parametrize(("kind", "name"), offers(), ids=lambda value: str(value))
