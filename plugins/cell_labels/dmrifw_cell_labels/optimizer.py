@@ -40,6 +40,9 @@ _STEPS = 15
 _POOL = 8
 """Partitions that are kept of each round."""
 
+_WORTH_A_CUT = 0.7
+"""Share of the misfit to which a cut must bring it down."""
+
 _CUT_INTO, _CUTS = 3, 4
 """Labels after a cut, and cuts that are followed."""
 
@@ -221,8 +224,7 @@ class LabelSearch:
             return self._hopped(state, generator)
         if state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state)
-        state = replace(state, round=state.round + 1, age=0, stale=0, count=2)
-        return replace(state, pool=state.pool[:0], values=state.values[:0])
+        return self._another_round(state)
 
     def _cloud(self, state: State, generator: np.random.Generator) -> State:
         """Shares at random about the volume that the signals of the longest echo time are of."""
@@ -269,14 +271,20 @@ class LabelSearch:
         return search.settle(search.valued((descent.inside > 0.5).astype(np.int64)), _STEPS, state.known)
 
     def _cut(self, state: State) -> State:
-        """The round goes on from its best partition with a compartment cut in two, in the ways that explain most."""
+        """The round goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
         search = self._search(_CUT_INTO)
         cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
         tried = sorted(map(search.valued, cuts), key=lambda one: one.misfit)
-        state = replace(state, count=_CUT_INTO, stale=0, pool=state.pool[:0], values=state.values[:0])
+        after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
-            state = self._kept(state, search.settle(one, _STEPS, state.known))
-        return replace(state, stale=0) if len(state.pool) else replace(state, stale=self.settings.patience)
+            after = self._kept(after, search.settle(one, _STEPS, after.known))
+        if not len(after.values) or after.values[0] > _WORTH_A_CUT * state.values[0]:
+            return self._another_round(state)
+        return replace(after, stale=0)
+
+    def _another_round(self, state: State) -> State:
+        state = replace(state, round=state.round + 1, age=0, stale=0, count=2)
+        return replace(state, pool=state.pool[:0], values=state.values[:0])
 
     def _kept(self, state: State, found: Found) -> State:
         """The state with a partition among those of the round, which is where it belongs if it is new."""
