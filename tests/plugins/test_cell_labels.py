@@ -150,7 +150,7 @@ def test_translations_keep_the_shape_and_stay_in_the_grid(grid: Grid, ball: IntA
 
 
 def test_a_displacement_by_nothing_keeps_the_volume(grid: Grid, ball: IntArray) -> None:
-    found = Neighbourhood(grid).displaced(ball.astype(float), np.zeros(3))
+    found = Neighbourhood(grid).displaced([ball.astype(float)], np.zeros(3))
     assert abs(int(found.sum()) - int(ball.sum())) <= 12
 
 

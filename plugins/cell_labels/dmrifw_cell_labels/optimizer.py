@@ -244,25 +244,26 @@ class LabelSearch:
 
     def _scanned(self, state: State, generator: np.random.Generator) -> State:
         """The best of some displacements, bettered."""
-        return self._kept(state, self._reseated(state, state.inside, generator))
+        return self._kept(state, self._reseated(state, [state.inside], generator))
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """One of the best partitions of the round, kicked or displaced, and bettered."""
         choice = 0 if generator.random() < 0.6 else int(generator.integers(min(4, len(state.pool))))
         labels, search = state.pool[choice], self._search(state.count)
         if state.count == 2 and generator.random() < 0.5:
-            base = state.inside if generator.random() < 0.3 else (labels > 0).astype(float)
-            return self._kept(state, self._reseated(state, base, generator))
+            others = state.pool if generator.random() < 0.5 else state.pool[:0]
+            shapes = [(one > 0).astype(float) for one in (labels, *others)]
+            return self._kept(state, self._reseated(state, shapes, generator))
         labels = kicked(self._neighbourhood, labels, state.count, generator)
         return self._kept(state, search.settle(search.valued(labels), _STEPS, state.known))
 
-    def _reseated(self, state: State, inside: FloatArray, generator: np.random.Generator) -> Found:
-        """Shares displaced by part of a cell, adapted to the grid there, made a partition, and bettered."""
+    def _reseated(self, state: State, shapes: list[FloatArray], generator: np.random.Generator) -> Found:
+        """A shape, or the mean of several, displaced by part of a cell, adapted to the grid there, and bettered."""
         search, spacing = self._search(2), self._neighbourhood.spacing
         shifts = generator.uniform(-0.65 * spacing, 0.65 * spacing, (_SCANNED, 3))
         widths = generator.uniform(0.3, 0.5, _SCANNED)
         tried = [
-            search.valued(self._neighbourhood.displaced(inside, shift, width))
+            search.valued(self._neighbourhood.displaced(shapes, shift, width))
             for shift, width in zip(shifts, widths, strict=True)
         ]
         descent = Descent(min(tried, key=lambda one: one.misfit).labels.astype(float), _ADAPTING)

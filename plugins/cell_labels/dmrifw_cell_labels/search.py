@@ -21,7 +21,7 @@ _WIDTH = 12
 _PLACES, _HOPEFUL = 2, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
-_NEARLY = 1.2
+_NEARLY = 3.0
 """Misfit over the lowest known up to which other places are tried."""
 
 _TRIES = 10
