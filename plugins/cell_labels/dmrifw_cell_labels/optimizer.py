@@ -198,7 +198,7 @@ class LabelSearch:
     def state_dict(self) -> dict[str, Any]:
         """See `Optimizer.state_dict`. Local."""
         return {
-            "state": {0: {name: torch.as_tensor(value) for name, value in vars(self.state).items()}},
+            "state": {0: {name: torch.from_numpy(np.array(value)) for name, value in vars(self.state).items()}},
             "param_groups": [],
         }
 
