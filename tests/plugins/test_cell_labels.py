@@ -6,9 +6,10 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from dmrifw_cell_labels import CellLabels, LabelSearchSettings
-from dmrifw_cell_labels.descent import bounded_minimum
+from dmrifw_cell_labels.descent import Curvature, bounded_minimum
 from dmrifw_cell_labels.misfit import Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
@@ -115,11 +116,11 @@ def test_derivatives_of_a_mixture_are_differences(exterior: Exterior, magnitude:
 def test_a_bounded_minimum_satisfies_its_conditions() -> None:
     """The slope is 0 where a variable is free, pushes outwards at the upper bound and inwards at the lower one."""
     generator = np.random.default_rng(1)
-    root = generator.standard_normal((30, 30))
-    curvature, gradient = root @ root.T + np.eye(30), 5 * generator.standard_normal(30)
+    curvature = Curvature(generator.standard_normal((12, 30)), 2.0 * sp.eye_array(30).tocsr())
+    gradient = 5 * generator.standard_normal(30)
     low, high = -0.2 * np.ones(30), 0.3 * np.ones(30)
     x = bounded_minimum(curvature, gradient, low, high)
-    slope = gradient + curvature @ x
+    slope = gradient + curvature.times(x)
     free = (x > low) & (x < high)
     assert 0 < free.sum() < 30
     np.testing.assert_allclose(slope[free], 0.0, atol=1e-6)

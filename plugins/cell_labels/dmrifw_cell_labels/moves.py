@@ -17,6 +17,9 @@ _LATTICE = np.array(
 )
 """Normals of the planes along which a compartment may be cut."""
 
+_MOST_PLACES = 60
+"""Translations that are offered, at most."""
+
 _NEAREST = 24
 """Cells that a vertex looks at: those around it, in a BCC grid."""
 
@@ -164,7 +167,7 @@ class Neighbourhood:
         return labels
 
     def translated(self, labels: IntArray) -> list[IntArray]:
-        """The same compartments elsewhere: every translation that takes each of their cells onto a cell.
+        """The same compartments elsewhere: translations that take each of their cells onto a cell, the shortest first.
 
         Local.
         """
@@ -176,8 +179,10 @@ class Neighbourhood:
         low, high = middles.min(axis=0) - slack, middles.max(axis=0) + slack
         first, last = middles[member].min(axis=0), middles[member].max(axis=0)
         fits = np.all((first + shifts >= low) & (last + shifts <= high), axis=1) & (np.abs(shifts).max(axis=1) > slack)
-        found = []
-        for shift in shifts[fits]:
+        found: list[IntArray] = []
+        for shift in sorted(shifts[fits], key=lambda one: float(one @ one)):
+            if len(found) == _MOST_PLACES:
+                break
             distances, cells = self._tree.query(middles[member] + shift)
             if distances.max() <= slack:
                 moved = np.zeros_like(labels)

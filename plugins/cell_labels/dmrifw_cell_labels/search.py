@@ -21,6 +21,9 @@ _WIDTH = 12
 _PLACES, _HOPEFUL = 2, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
+_MOST_MOVES = 500
+"""Moves up to which each of them is tried on a record."""
+
 _NEARLY = 3.0
 """Misfit over the lowest known up to which other places are tried."""
 
@@ -104,10 +107,15 @@ class LocalSearch:
         return self.polished(best, steps) if best.misfit < record else best
 
     def polished(self, start: Found, steps: int) -> Found:
-        """Try every single move, whatever the model says of it; from one that helps, descend. Local."""
+        """Try every single move, unless they are too many, whatever the model says of it; from one that helps, descend.
+
+        Local.
+        """
         best = start
         while True:
             moves = self.neighbourhood.moves(best.labels, self.count)
+            if len(moves) > _MOST_MOVES:
+                return best
             tried = (self.valued(moves.applied(number, best.labels)) for number in range(len(moves)))
             better = next((one for one in tried if one.misfit < best.misfit), None)
             if better is None:
