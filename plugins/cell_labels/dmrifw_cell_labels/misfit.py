@@ -15,10 +15,10 @@ from dmrifw_cell_labels.partition import Partition
 _WALL = 0.3
 """Penalty of a wall of the grid's mean face area: of two partitions that explain as much, the one with less wall."""
 
-_MODEL_ERROR = 4.5e-4
+_MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_LEAST_ERROR = 4e-3
+_LEAST_ERROR = 2e-3
 """Error of a mixture, in S/S0, at least: floors, and compartments that touch at an edge."""
 
 _FEW, _MANY = 24, 90
