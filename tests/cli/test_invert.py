@@ -277,3 +277,37 @@ def test_the_report_stands_alone_and_tells_everything(finished: Path) -> None:
         assert f"<th>{key}</th>" in text
     for words in ("dmrifw", "petsc", "iterations: gradients", "interface", "in all"):
         assert words in text
+
+
+def test_an_empty_table_finds_the_walls_of_a_small_ball(tmp_path: Path) -> None:
+    """The default, with nothing to tune: exactly the ball's walls, and signals to the simulator's own error."""
+    (tmp_path / "config.toml").write_text("""
+[geometry]
+kind = "grid"
+cells = 2
+size = 13.4
+barrier = { shape = "sphere", radius = 6.8 }
+
+[tissue]
+exterior = "permeable"
+
+[[protocol.shell]]
+b = [0, 2000, 5000]
+delta = 10
+Delta = 20
+directions = 9
+
+[[protocol.shell]]
+b = [0, 2000, 5000]
+delta = 10
+Delta = 40
+directions = 9
+
+[inversion]
+""")
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["barrier_f1"] == 1.0
+    assert metrics["bad_edge_fraction"] == 0.0
+    assert metrics["signal_relative_error"] < 1e-3
+    assert metrics["iterations"] < 300  # it knows when it is done
