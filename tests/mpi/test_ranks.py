@@ -29,7 +29,7 @@ def run(
     launcher = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
     command = [*launcher, sys.executable, str(script), str(output), *arguments]
     done = subprocess.run(
-        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=300, check=False
+        command, env={**os.environ, **(environment or {})}, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
     return dict(np.load(output))
