@@ -14,13 +14,14 @@ from dmrifw.errors import InputError
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
-from dmrifw.typing import FloatArray, IntArray
+from dmrifw.typing import FloatArray
 from dmrifw_cell_labels.descent import Descent
 from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
 from dmrifw_cell_labels.search import Found, LocalSearch, kicked
+from dmrifw_cell_labels.state import State
 
 _GRAY = 14
 """Steps of a descent before shares are made 0 or 1."""
@@ -87,56 +88,6 @@ class LabelSearchSettings:
                 "a label search weighs walls by their area, and knows no priors", "leave them out", key="priors"
             )
         return LabelSearch(objective, objective.parametrization, self)
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where a search is.
-
-    Attributes:
-        inside: (E,) shares of the descent.
-        best: (E,) the best partition of all rounds.
-        pool: (n, E) the best partitions of the round.
-        values: (n,) their misfits, ascending.
-        misfit: That of the best of all rounds; infinite before there is one.
-        error: Root mean square of the differences between its signals by the simulator and the target, in S/S0;
-            infinite where they are known to be far apart.
-        count: Number of compartments that are told apart.
-        radius: Of the descent.
-        tick: Iterations done.
-        round: Rounds done.
-        age: Iterations of this round.
-        stale: Iterations since it found something better.
-    """
-
-    inside: FloatArray
-    best: IntArray
-    pool: IntArray
-    values: FloatArray
-    misfit: float = np.inf
-    error: float = np.inf
-    count: int = 2
-    radius: float = 0.5
-    tick: int = 0
-    round: int = 0
-    age: int = 0
-    stale: int = 0
-
-    @classmethod
-    def new(cls, cells: int) -> State:
-        """Of a search on so many cells that has not begun. Local."""
-        none = np.zeros((0, cells), dtype=np.int64)
-        return cls(np.zeros(cells), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
-
-    @property
-    def known(self) -> list[Found]:
-        """The pool."""
-        return [Found(labels, float(value)) for labels, value in zip(self.pool, self.values, strict=True)]
-
-    @property
-    def shown(self) -> IntArray:
-        """(E,) the partition that stands for it."""
-        return self.best if np.isfinite(self.misfit) else (self.inside > 0.5).astype(np.int64)
 
 
 class LabelSearch:
