@@ -38,13 +38,27 @@ class Restarts(Section):
     enough: Positive = 1e-4
 
 
-class Target(Section):
+class WithTables(Section):
+    """A table in which further tables belong to plugins."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def takes_extra(cls, value: Any) -> bool:
+        """A table may be a plugin's. Local."""
+        return isinstance(value, dict)
+
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The plugins' own tables, by plugin name."""
+        return dict(self.model_extra or {})
+
+
+class Target(WithTables):
     """`[inversion.target]`: the signals to explain, from a file, from an image, or simulated; and noise on them.
 
     Further tables belong to the parametrization that tells the truth.
     """
-
-    model_config = ConfigDict(extra="allow")
 
     path: str | None = None
     image: str | None = None
@@ -79,16 +93,6 @@ class Target(Section):
             raise InputError("an image has noise of its own", "remove it", key="snr")
         return self
 
-    @classmethod
-    def takes_extra(cls, value: Any) -> bool:
-        """A table may be a plugin's. Local."""
-        return isinstance(value, dict)
-
-    @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The plugins' own tables, by plugin name."""
-        return dict(self.model_extra or {})
-
     @property
     def arbitrary_unit(self) -> bool:
         """Whether signals are known up to a factor only."""
@@ -114,10 +118,8 @@ def _count_or_table(value: Any) -> Any:
     return {"count": value} if isinstance(value, int) else value
 
 
-class Inversion(Section):
+class Inversion(WithTables):
     """`[inversion]`: what is unknown, what is believed, and how to search. Further tables belong to the plugins."""
-
-    model_config = ConfigDict(extra="allow")
 
     parametrization: str = "cell-labels"
     priors: list[str] = Field(default=["continuity", "soft-manifold"])
@@ -168,13 +170,3 @@ class Inversion(Section):
                 "the target is simulated without noise, so it tells none", "give sigma, or target.snr", key="sigma"
             )
         return self
-
-    @classmethod
-    def takes_extra(cls, value: Any) -> bool:
-        """A table may be a plugin's. Local."""
-        return isinstance(value, dict)
-
-    @property
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """The plugins' own tables, by plugin name."""
-        return dict(self.model_extra or {})

@@ -65,6 +65,11 @@ class Elements:
         """Number of vertices N."""
         return len(self.points)
 
+    @property
+    def reach(self) -> float:
+        """Half the diagonal of the bounding box, um."""
+        return 0.5 * float(np.linalg.norm(np.ptp(self.points, axis=0)))
+
     def matrix(self, entries: FloatArray) -> FloatArray:
         """(N, N) the symmetric matrix of (P,) entries. Local."""
         full = np.zeros((self.size, self.size))

@@ -98,14 +98,16 @@ class Mixture:
     ) -> None:
         self.grid, self.walls, self.modes, self.rows = grid, walls, modes, np.asarray(rows)
         self.elements = Elements(grid, tissue, walls.open)
+        cellwise = (self.elements.mass, self.elements.stiffness, *self.elements.moments)
+        self._maps = [one.astype(np.float32) for one in cellwise]
+        self._traces = self.elements.traces.astype(np.float32)
         self._inside = np.flatnonzero(~grid.is_exterior)
         self._border = np.flatnonzero(grid.is_exterior)
         self._border_cell = _incidence(grid.face_cells[self._border, 0], len(grid.cells))
         self._left_cell, self._right_cell = (
             _incidence(one, len(grid.cells)) for one in grid.face_cells[self._inside].T
         )
-        reach = 0.5 * float(np.linalg.norm(np.ptp(self.elements.points, axis=0)))
-        self._groups = played(protocol, self.rows, reach)
+        self._groups = played(protocol, self.rows, self.elements.reach)
 
     def signal(self, shares: FloatArray, floors: Floors = CRISP) -> ComplexArray:
         """(n,) signals of the rows, um^3, for (K, E) shares, the first compartment being the one around. Local."""
@@ -142,7 +144,7 @@ class Mixture:
         wanted = min(self.modes, size)
         room = floors.room + (1 - count * floors.room) * shares
         flow = floors.flow + (1 - count * floors.flow) * shares
-        fields, positions, rates = np.zeros((count, size, count * wanted)), [], []
+        fields, rates = np.zeros((count, size, count * wanted)), []
         start = np.zeros(count * wanted)
         positions = [np.zeros((count * wanted, count * wanted)) for _ in range(3)]
         for k in range(count):
@@ -207,8 +209,7 @@ class Mixture:
                 np.einsum("pa,pa->p", (field @ both)[i], second, out=values[row])
             return np.asarray(half * values, dtype=np.float32)
 
-        maps = [one.astype(np.float32) for one in (elements.mass, elements.stiffness, *elements.moments)]
-        traces = elements.traces.astype(np.float32)
+        maps, traces = self._maps, self._traces
         for k in range(count):
             field = basis.modes[k].astype(np.float32)
             quiet = at_pairs(field, still)

@@ -168,7 +168,7 @@ class LabelSearch:
         generator = np.random.default_rng([settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, age=age + 1)
         if age <= settings.descent:
-            return self._clearer(state, generator) if age else self._cloud(state, generator)
+            return self._clearer(state) if age else self._cloud(state, generator)
         if age <= settings.descent + settings.scans:
             return self._scanned(state, generator)
         if state.stale < settings.patience:
@@ -185,7 +185,7 @@ class LabelSearch:
         inside = np.clip(share, 0.05, 0.6) + 0.1 * generator.standard_normal(len(grid.volumes))
         return replace(state, inside=np.clip(inside, 0.02, 0.98), radius=0.5)
 
-    def _clearer(self, state: State, generator: np.random.Generator) -> State:
+    def _clearer(self, state: State) -> State:
         """A step of the shares; where they have settled, on to partitions."""
         descent = Descent(state.inside, state.radius)
         before, after = descent.step(self._misfit, 0.0 if state.age <= _GRAY else _BINARY)

@@ -41,8 +41,7 @@ class Partition:
         # Where in its cells the vertices of a face stand: (F, 2, 3).
         at = elements.cells[np.maximum(grid.face_cells, 0)][:, :, None, :] == elements.faces[:, None, :, None]
         self._corner: IntArray = np.argmax(at, axis=-1)
-        reach = 0.5 * float(np.linalg.norm(np.ptp(elements.points, axis=0)))
-        self._groups = played(protocol, rows, reach)
+        self._groups = played(protocol, rows, elements.reach)
 
     def signal(self, labels: IntArray) -> ComplexArray:
         """(n,) signals of the rows, um^3, for (E,) labels, 0 being the compartment around. Local."""
