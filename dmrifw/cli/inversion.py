@@ -149,7 +149,7 @@ class Inversion(WithTables):
             if name in table and name != used:
                 raise InputError("the table belongs to another optimizer", f'set optimizer = "{name}"', key=name)
         if used not in ("adam", "gauss-newton"):
-            return {"priors": [], "schedule": "all-at-once", "gradient_rules": []} | table
+            return {"priors": [], "schedule": "all-at-once", "gradient_rules": [], "iterations": 100} | table
         if used == "adam":
             return table
         if table.get("gradient_rules"):

@@ -45,7 +45,7 @@ class Descent:
         x = self.inside
         residuals, jacobian = misfit.linearize(np.stack([1 - x, x]))
         slopes = jacobian[:, 1] - jacobian[:, 0]
-        smooth = _laplacian(misfit, x)
+        smooth = wall_curvature(misfit, x)
         curvature = Curvature(slopes, smooth + 1e-6 * np.mean(slopes**2) * len(slopes) * sp.eye_array(len(x)))
         gradient = slopes.T @ residuals + smooth @ x + binary * (1 - 2 * x)
         before: float = self._objective(misfit, x, binary)
@@ -140,8 +140,8 @@ def _projected(
     return x
 
 
-def _laplacian(misfit: Misfit, x: FloatArray) -> sp.csr_array:
-    """(E, E) the walls' penalty as squares of differences, as steep as it is at x."""
+def wall_curvature(misfit: Misfit, x: FloatArray) -> sp.csr_array:
+    """(E, E) the walls' penalty as squares of differences of (E,) shares, as steep as it is there. Local."""
     left, right = misfit.sides.T
     weights = misfit.wall_penalty / np.sqrt((x[left] - x[right]) ** 2 + _EDGE**2)
     faces = np.arange(len(weights))

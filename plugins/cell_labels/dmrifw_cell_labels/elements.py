@@ -29,10 +29,11 @@ class Elements:
         cells: (E, 4) vertices of each cell.
         faces: (F, 3) vertices of each face.
         of_cells: (5, E, 4, 4) matrices of each cell: mass, diffusion and relaxation, and moments along x, y and z.
+        slowed: (E, 4, 4) diffusion and relaxation with what open faces slow.
         of_faces: (F, 3, 3) mass matrix of each face, um^2.
         pairs: (P, 2).
         mass: (P, E) entries of the mass matrix for a weight of 1 in each cell, um^3.
-        stiffness: (P, E) the same for diffusion and relaxation, um^3/ms.
+        stiffness: (P, E) the same for `slowed`, um^3/ms.
         moments: (3) of (P, E), the same for the mass matrix weighted by a coordinate, um^4.
         traces: (P, F) the same for the mass matrix of a face, um^2.
 
@@ -49,14 +50,18 @@ class Elements:
         second = volumes[:, None, None] * _products(2)
         diffusion = tissue.diffusivity
         tensors = diffusion[:, None, None] * np.eye(3) if diffusion.ndim == 1 else diffusion
-        tensors = np.linalg.inv(np.linalg.inv(tensors) + _resistance(grid) / open_permeability)
-        slopes = _slopes(corners)
-        stiffness = volumes[:, None, None] * np.einsum("eia,eab,ejb->eij", slopes, tensors, slopes)
-        flow = stiffness + tissue.relaxation_rate[:, None, None] * second
+        slopes, relaxation = _slopes(corners), tissue.relaxation_rate[:, None, None] * second
+        slowed = np.linalg.inv(np.linalg.inv(tensors) + _resistance(grid) / open_permeability)
+        flow, self.slowed = (
+            volumes[:, None, None] * np.einsum("eia,eab,ejb->eij", slopes, one, slopes) + relaxation
+            for one in (tensors, slowed)
+        )
         moments = [np.einsum("eijk,ek->eij", third, corners[:, :, d]) for d in range(3)]
         self.of_cells: FloatArray = np.stack([second, flow, *moments])
         self.of_faces: FloatArray = grid.face_areas[:, None, None] * (1 + np.eye(3)) / 12
-        self.mass, self.stiffness, *self.moments = (self._map(one, self.cells) for one in self.of_cells)
+        self.mass, self.stiffness, *self.moments = (
+            self._map(one, self.cells) for one in (second, self.slowed, *moments)
+        )
         self.faces: IntArray = np.searchsorted(used, grid.faces)
         self.traces = self._map(self.of_faces, self.faces)
 
@@ -91,6 +96,11 @@ class Elements:
         rows = np.searchsorted(self._codes, (ends[..., 0] * self.size + ends[..., 1]).ravel())
         columns = np.repeat(np.arange(len(vertices)), len(i))
         return sp.csr_array((local[:, i, j].ravel(), (rows, columns)), (len(self.pairs), len(vertices)))
+
+
+def spacing(grid: Grid) -> float:
+    """Length of a cube of twelve tetrahedra of mean volume, um: the spacing of a BCC grid. Local."""
+    return float(np.cbrt(12 * grid.cell_volumes.mean()))
 
 
 def _resistance(grid: Grid) -> FloatArray:

@@ -9,6 +9,7 @@ from dmrifw.inversion import InversionProblem, estimate_sigma
 from dmrifw.sequences import Protocol
 from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
+from dmrifw_cell_labels.elements import spacing
 from dmrifw_cell_labels.mixture import Mixture, Walls
 from dmrifw_cell_labels.partition import Partition
 
@@ -24,8 +25,8 @@ _LEAST_ERROR = 2e-3
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
 
-_MODES = {True: 60, False: 100}
-"""Modes of a partition, whether or not the exterior leaks: what stays outside has its share of the signals."""
+_EXACT = 5e-4
+"""Error of a partition's signals, in S/S0: more than what the modes left out make, half the simulator's own."""
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
@@ -46,7 +47,8 @@ class Misfit:
         volume: Signal at b = 0 of the longest diffusion time, um^3 or in the target's unit.
 
     Raises:
-        InputError: The forward model is not a `SignalModel`.
+        InputError: The forward model is not a `SignalModel`, or it has a density, relaxing surfaces, a periodic axis,
+            quadratic elements, or faces across which the magnetization may not jump.
 
     Local.
     """
@@ -55,42 +57,42 @@ class Misfit:
         simulator = problem.simulator
         if not isinstance(simulator, SignalModel):
             raise InputError("this forward model tells no tissue", "give a Simulator, or use Adam", key="optimizer")
+        _check_covered(simulator)
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
-        self.rows, sigma = _choose(protocol, self._resolution, _MANY if noise > _NOISY else _FEW)
-        self.noise, self._sigma = noise, np.hypot(sigma, noise)
+        self.rows, sigma = _choose(protocol, spacing(self.grid), _MANY if noise > _NOISY else _FEW)
+        self.noise, self._sigma, self._exact = (
+            noise,
+            np.hypot(sigma, noise),
+            np.full(len(sigma), np.hypot(_EXACT, noise)),
+        )
         self._scale = problem.scale[self.rows]
         self._reference = problem.reference[self.rows]
         self._own_unit = problem.arbitrary_unit
         self._group = np.unique(protocol.sequence[self.rows], return_inverse=True)[1]
         self.volume = float(problem.scale[np.argmax(protocol.echo_times)])
         self._mixture = Mixture(self.grid, simulator.operators.tissue, protocol, self.rows, walls)
-        self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls, _MODES[walls.leaky])
+        self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
         self.wall_penalty: FloatArray = _WALL * self.grid.face_areas[inside] / self.grid.face_areas[inside].mean()
 
-    @property
-    def _resolution(self) -> float:
-        """Length of a cube of twelve tetrahedra of mean volume, um: the spacing of a BCC grid."""
-        return float(np.cbrt(12 * self.grid.cell_volumes.mean()))
-
     def of_partition(self, labels: IntArray) -> FloatArray:
         """(m,) differences over their standard deviations, for (E,) labels. Local."""
-        return self._differences(self._relative(self._partition.signal(labels)))
+        return self._differences(self._relative(self._partition.signal(labels)), self._exact)
 
     def linearize_partition(self, labels: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
         """The same with (m, K, E) derivatives by the shares of `count` compartments. Local."""
-        return self._linearized(self._partition.signal(labels), one_hot(labels, count))
+        return self._linearized(self._partition.signal(labels), one_hot(labels, count), self._exact)
 
     def linearize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
-        return self._linearized(self._mixture.signal(shares), shares)
+        return self._linearized(self._mixture.signal(shares), shares, self._sigma)
 
-    def _linearized(self, signal: ComplexArray, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _linearized(self, signal: ComplexArray, shares: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
         relative = self._relative(signal)
         jacobian = self._mixture.jacobian(shares, self._magnitude).astype(float)
-        parts = 1 if self._magnitude else 2
+        parts = self._parts
         values = np.abs(relative) if self._magnitude else np.concatenate([relative.real, relative.imag])
         scale = np.tile(np.abs(signal / np.where(relative == 0, 1, relative)), parts)
         if self._own_unit:
@@ -99,8 +101,16 @@ class Misfit:
         slope = np.ones_like(values)
         if self._magnitude and self.noise:
             slope = values / np.hypot(values, self.noise)
-        factor = slope / (scale * np.tile(self._sigma, parts))
-        return self._differences(relative), factor[:, None, None] * jacobian
+        factor = slope / (scale * np.tile(sigma, parts))
+        return self._differences(relative, sigma), factor[:, None, None] * jacobian
+
+    def relative_error(self, labels: IntArray) -> float:
+        """Root mean square of the differences of a partition's signals, in S/S0. Local."""
+        return float(np.sqrt(np.mean((self.of_partition(labels) * np.tile(self._exact, self._parts)) ** 2)))
+
+    @property
+    def _parts(self) -> int:
+        return 1 if self._magnitude else 2
 
     def of_labels(self, labels: IntArray) -> float:
         """The misfit of a partition, walls included. Local."""
@@ -110,7 +120,7 @@ class Misfit:
 
     def of_shares(self, shares: FloatArray, edge: float = 0.1) -> float:
         """The same for shares, whose differences d count as sqrt(d^2 + edge^2) - edge. Local."""
-        residuals = self._differences(self._relative(self._mixture.signal(shares)))
+        residuals = self._differences(self._relative(self._mixture.signal(shares)), self._sigma)
         left, right = self.sides.T
         steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
         return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
@@ -124,17 +134,33 @@ class Misfit:
         scale = np.abs(signal[self._first])[self._group] if self._own_unit else self._scale
         return np.asarray(signal / scale)
 
-    def _differences(self, relative: ComplexArray) -> FloatArray:
+    def _differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
         reference = self._reference
         if self._magnitude:  # noise lifts magnitudes: the mean of their squares by twice its variance
-            return (np.hypot(np.abs(relative), self.noise) - np.abs(reference)) / self._sigma
-        difference = (relative - reference) / self._sigma
+            return (np.hypot(np.abs(relative), self.noise) - np.abs(reference)) / sigma
+        difference = (relative - reference) / sigma
         return np.concatenate([difference.real, difference.imag])
 
 
 def one_hot(labels: IntArray, count: int) -> FloatArray:
     """(count, E) shares, 1 where a label stands and 0 elsewhere. Local."""
     return (np.arange(count)[:, None] == labels).astype(float)
+
+
+def _check_covered(simulator: SignalModel) -> None:
+    """Refuse what partitions and mixtures leave out."""
+    tissue, space = simulator.operators.tissue, simulator.operators.space
+    for present, name in (
+        (np.any(tissue.density != 1), "density"),
+        (np.any(tissue.surface_relaxivity), "surface_relaxivity"),
+        (any(space.periodic), "periodic"),
+        (space.degree != 1, "degree"),
+        (not space.walls[~simulator.grid.is_exterior].all(), "interfaces"),
+    ):
+        if present:
+            raise InputError(
+                f"a label search does not know {name}", 'leave it out, or choose optimizer = "adam"', key="optimizer"
+            )
 
 
 def _noise(problem: InversionProblem) -> float:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from dmrifw.mesh import Grid
 from dmrifw.typing import BoolArray, FloatArray, IntArray
+from dmrifw_cell_labels.elements import spacing
 
 _LATTICE = np.array(
     [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)], dtype=float
@@ -24,7 +25,7 @@ _NEAREST = 24
 """Cells that a vertex looks at: those around it, in a BCC grid."""
 
 _BLUR = 0.4
-"""Width of the kernel that displaces a compartment, over the spacing of vertices."""
+"""Width of the kernel that displaces a compartment, over the spacing of the grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ class Neighbourhood:
         self.volumes = grid.cell_volumes
         self._middles = grid.points[grid.cells].mean(axis=1)
         self._tree = cKDTree(self._middles)
-        self.spacing = float(np.cbrt(6 * grid.cell_volumes.mean()))
+        self.spacing = spacing(grid)
 
     def moves(self, labels: IntArray, count: int) -> Moves:
         """Moves of labels, (E,) 0 to count - 1.
@@ -150,9 +151,9 @@ class Neighbourhood:
     def _read(self, shares: FloatArray, points: FloatArray, width: float) -> FloatArray:
         """(n,) shares about points, (n, 3); 0 outside the grid."""
         distances, nearest = self._tree.query(points, k=min(_NEAREST, len(shares)))
-        weights = np.exp(-((distances / (width * self.spacing * 1.26)) ** 2)) + 1e-12
+        weights = np.exp(-((distances / (width * self.spacing)) ** 2)) + 1e-12
         values = np.sum(shares[nearest] * weights, axis=1) / weights.sum(axis=1)
-        return np.where(distances[:, 0] > self.spacing, 0.0, values)
+        return np.where(distances[:, 0] > 0.8 * self.spacing, 0.0, values)
 
     def _filled(self, values: FloatArray, volume: float) -> IntArray:
         """(E,) 1 for the cells whose vertices all have large values, (N,), of about as much volume."""

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
-from dmrifw.typing import FloatArray
 from dmrifw_cell_labels.descent import Descent
 from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
+from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import Found, LocalSearch, kicked
 from dmrifw_cell_labels.state import State
 
@@ -32,8 +33,11 @@ _BINARY = 0.2
 _SCANNED = 16
 """Displacements that an iteration looks at."""
 
-_ADAPTED, _ADAPTING = 3, 0.4
-"""Steps of shares from the best of them, and the largest change of a share in the first."""
+_FOLLOWED = 3
+"""Those that are bettered."""
+
+_POLISHED = 4
+"""Iterations without a better partition after which each single move of the best is tried."""
 
 _STEPS = 15
 """Linearizations of one local search, at most."""
@@ -66,7 +70,7 @@ class LabelSearchSettings:
     seed: int = 0
     descent: int = 20
     scans: int = 5
-    patience: int = 25
+    patience: int = 10
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
@@ -77,7 +81,8 @@ class LabelSearchSettings:
         """See `OptimizerSettings.start`. Local.
 
         Raises:
-            InputError: The parametrization is not one by labels, or there are priors or gradient rules.
+            InputError: The parametrization is not one by labels, there are priors or gradient rules, or the tissue has
+                more to it than diffusivity and T2: see `Misfit`.
         """
         if not isinstance(objective.parametrization, CellLabels):
             raise InputError("a label search moves labels", 'set parametrization = "cell-labels"', key="optimizer")
@@ -93,11 +98,12 @@ class LabelSearchSettings:
 class LabelSearch:
     """See `Optimizer`. Rank 0 searches in a model of its own, all simulate what it finds.
 
-    A round begins with Gauss-Newton steps of shares from a seeded cloud. Displaced by parts of a cell, since signals of
-    a closed cell tell its shape rather than its place, the result is made a partition several times, and each is
-    bettered by moves of vertices and cells. Then the best are kicked or displaced and bettered again. Where that brings
-    nothing better for a while, compartments are cut in two; where that does not either, the next round begins from
-    another cloud.
+    A round begins with Gauss-Newton steps of shares from a seeded cloud. They tell a shape between the cells of the
+    grid, since signals of a closed cell tell its shape rather than its place; so it is displaced by parts of a cell,
+    read off the cells there, and bettered by Gauss-Newton steps that are rounded, by single moves, and by translations.
+    Further iterations do the same from the best partitions, or from the mean of several. Where that brings nothing
+    better for a while, compartments are cut in two; where that does not either, the next round begins from another
+    cloud.
 
     Args:
         objective: What is explained.
@@ -135,14 +141,12 @@ class LabelSearch:
     def move(self) -> dict[str, float]:
         """See `Optimizer.move`. Collective."""
         before, started = self.state.misfit, time.perf_counter()
-        self.state = on_root(self._problem.comm, partial(self._advanced, self.state))
+        with threadpool_limits(1, user_api="blas"):  # matrices are small: threads would wait for each other
+            self.state = on_root(self._problem.comm, partial(self._advanced, self.state))
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
-        if self.state.misfit < min(before, len(self._misfit.rows)):  # else it is not worth a simulation
-            with torch.no_grad():
-                fields = dict(self.parametrization())
-            self._problem.forget()
-            self.state = replace(self.state, error=self._problem.relative_error(fields))
+        if self.state.misfit < before:
+            self.state = replace(self.state, error=self._error())
         seconds = {"search_seconds": searched - started, "check_seconds": time.perf_counter() - searched}
         return {"signal_error": min(self.state.error, 1e3)} | seconds
 
@@ -158,6 +162,16 @@ class LabelSearch:
         values = {name: value.numpy() for name, value in state_dict["state"].get(0, {}).items()}
         self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
 
+    def _error(self) -> float:
+        """Of the best partition, by the model of the search, or where that is small by the simulator."""
+        error = on_root(self._problem.comm, partial(self._misfit.relative_error, self.state.best))
+        if error > 1.5 * self._faithful:
+            return error
+        with torch.no_grad():
+            fields = dict(self.parametrization())
+        self._problem.forget()
+        return self._problem.relative_error(fields)
+
     def _cloudy(self) -> float:
         inside = self.state.inside
         return self._misfit.of_shares(np.stack([1 - inside, inside]))
@@ -169,12 +183,12 @@ class LabelSearch:
         state = replace(state, tick=state.tick + 1, age=age + 1)
         if age <= settings.descent:
             return self._clearer(state) if age else self._cloud(state, generator)
-        if age <= settings.descent + settings.scans:
-            return self._scanned(state, generator)
+        if state.stale == _POLISHED and len(state.pool):
+            return self._kept(state, self._search(state.count).polished(state.known[0], _STEPS))
         if state.stale < settings.patience:
             return self._hopped(state, generator)
         if state.count < min(_CUT_INTO, self.parametrization.compartments):
-            return self._cut(state)
+            return self._cut(state, generator)
         return self._another_round(state)
 
     def _cloud(self, state: State, generator: np.random.Generator) -> State:
@@ -193,43 +207,45 @@ class LabelSearch:
         age = self.settings.descent + 1 if settled else state.age
         return replace(state, inside=descent.inside, radius=max(descent.radius, 0.1), age=age)
 
-    def _scanned(self, state: State, generator: np.random.Generator) -> State:
-        """The best of some displacements, bettered."""
-        return self._kept(state, self._reseated(state, [state.inside], generator))
-
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
-        """One of the best partitions of the round, kicked or displaced, and bettered."""
-        choice = 0 if generator.random() < 0.6 else int(generator.integers(min(4, len(state.pool))))
-        labels, search = state.pool[choice], self._search(state.count)
-        if state.count == 2 and generator.random() < 0.5:
-            others = state.pool if generator.random() < 0.5 else state.pool[:0]
-            shapes = [(one > 0).astype(float) for one in (labels, *others)]
-            return self._kept(state, self._reseated(state, shapes, generator))
-        labels = kicked(self._neighbourhood, labels, state.count, generator)
-        return self._kept(state, search.settle(search.valued(labels), _STEPS, state.known))
+        """A shape displaced, or a partition kicked, and bettered."""
+        if state.count == 2 and (state.age <= self.settings.descent + self.settings.scans or generator.random() < 0.8):
+            tried = self._displaced(state, generator)
+        else:
+            choice = state.pool[min(int(generator.exponential(1.0)), len(state.pool) - 1)]
+            kicks = (kicked(self._neighbourhood, choice, state.count, generator) for _ in range(_FOLLOWED))
+            tried = [self._search(state.count).valued(one) for one in kicks]
+        return self._kept(state, self._bettered(state, tried, generator))
 
-    def _reseated(self, state: State, shapes: list[FloatArray], generator: np.random.Generator) -> Found:
-        """A shape, or the mean of several, displaced by part of a cell, adapted to the grid there, and bettered."""
+    def _displaced(self, state: State, generator: np.random.Generator) -> list[Found]:
+        """The best places, within a cell, of the shares, of the best partition, or of the mean of several."""
         search, spacing = self._search(2), self._neighbourhood.spacing
-        shifts = generator.uniform(-0.65 * spacing, 0.65 * spacing, (_SCANNED, 3))
-        widths = generator.uniform(0.3, 0.5, _SCANNED)
+        partitions = [(one > 0).astype(float) for one in state.pool]
+        choices = [[state.inside], partitions[:1], partitions]
+        early = state.age <= self.settings.descent + self.settings.scans or not partitions
+        shapes = choices[0] if early else choices[int(generator.integers(len(choices)))]
+        shifts = generator.uniform(-0.5 * spacing, 0.5 * spacing, (_SCANNED, 3))
+        widths = generator.uniform(0.25, 0.45, _SCANNED)
         tried = [
             search.valued(self._neighbourhood.displaced(shapes, shift, width))
             for shift, width in zip(shifts, widths, strict=True)
         ]
-        descent = Descent(min(tried, key=lambda one: one.misfit).labels.astype(float), _ADAPTING)
-        for _ in range(_ADAPTED):
-            descent.step(self._misfit, _BINARY)
-        return search.settle(search.valued((descent.inside > 0.5).astype(np.int64)), _STEPS, state.known)
+        return sorted(tried, key=lambda one: one.misfit)[:_FOLLOWED]
 
-    def _cut(self, state: State) -> State:
+    def _bettered(self, state: State, tried: list[Found], generator: np.random.Generator) -> Found:
+        """The best of where some partitions lead, bettered by single moves and at other places."""
+        found = (rounded(self._misfit, one, state.count, generator) for one in tried)
+        best = min(found, key=lambda one: one.misfit)
+        return self._search(state.count).settle(best, _STEPS, state.known)
+
+    def _cut(self, state: State, generator: np.random.Generator) -> State:
         """The round goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
         search = self._search(_CUT_INTO)
         cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
         tried = sorted(map(search.valued, cuts), key=lambda one: one.misfit)
         after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
-            after = self._kept(after, search.settle(one, _STEPS, after.known))
+            after = self._kept(after, self._bettered(after, [one], generator))
         if not len(after.values) or after.values[0] > _WORTH_A_CUT * state.values[0]:
             return self._another_round(state)
         return replace(after, stale=0)

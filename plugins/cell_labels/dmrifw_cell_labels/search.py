@@ -24,9 +24,6 @@ _PLACES, _HOPEFUL = 2, 6.0
 _MOST_MOVES = 500
 """Moves up to which each of them is tried on a record."""
 
-_NEARLY = 3.0
-"""Misfit over the lowest known up to which other places are tried."""
-
 _TRIES = 10
 """Partitions that are tried on one linearization."""
 
@@ -89,22 +86,19 @@ class LocalSearch:
         Args:
             start: The partition.
             steps: Linearizations at each place, at most.
-            known: Partitions that were settled before, the best first: one of them, or one that is much worse than the
-                first, is not worth other places.
+            known: Partitions that were settled before: one that is not better is not worth other places.
 
         Local.
         """
         best, record = self.descend(start, steps), min((one.misfit for one in known), default=np.inf)
-        if any(np.array_equal(best.labels, one.labels) for one in known):
-            return best
-        while best.misfit < _NEARLY * record:
+        while best.misfit < record:
             elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
             promising = [one for one in elsewhere[:_PLACES] if one.misfit < _HOPEFUL * best.misfit]
             other = min((self.descend(one, steps) for one in promising), key=lambda one: one.misfit, default=best)
             if other.misfit >= best.misfit:
                 break
             best = other
-        return self.polished(best, steps) if best.misfit < record else best
+        return best
 
     def polished(self, start: Found, steps: int) -> Found:
         """Try every single move, unless they are too many, whatever the model says of it; from one that helps, descend.

@@ -20,8 +20,7 @@ class State:
         pool: (n, E) the best partitions of the round.
         values: (n,) their misfits, ascending.
         misfit: That of the best of all rounds; infinite before there is one.
-        error: Root mean square of the differences between its signals by the simulator and the target, in S/S0;
-            infinite where they are known to be far apart.
+        error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
         radius: Of the descent.
         tick: Iterations done.
