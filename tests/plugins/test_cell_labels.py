@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from dmrifw_cell_labels.misfit import Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
-from dmrifw_cell_labels.search import LocalSearch
+from dmrifw_cell_labels.rounding import rounded
+from dmrifw_cell_labels.search import Found, LocalSearch, kicked
 
 from dmrifw import mesh
 from dmrifw.bridge import Simulator
@@ -22,6 +23,7 @@ from dmrifw.errors import InputError
 from dmrifw.inversion import InversionProblem
 from dmrifw.inversion.optimizer import Objective
 from dmrifw.mesh import Grid
+from dmrifw.metrics import barrier_metrics
 from dmrifw.parametrizations import Setting
 from dmrifw.schedules import Stage
 from dmrifw.sequences import PGSE, Protocol, fibonacci_directions
@@ -77,18 +79,22 @@ def test_walls_stand_between_labels_and_nowhere_else(grid: Grid, nested: IntArra
 def test_a_partition_gives_the_signals_of_the_simulator(
     grid: Grid, protocol: Protocol, exterior: Exterior, shape: str, request: pytest.FixtureRequest
 ) -> None:
-    """The elements of the simulator jump at every face; these, only at walls. The rest is 12 steps in a pulse."""
+    """Also for short pulses. A mixture's elements jump at walls only, and its time steps are not extrapolated."""
     labels: IntArray = request.getfixturevalue(shape)
+    protocol = protocol + Protocol.shells([0.0, 2000.0, 5000.0], fibonacci_directions(5), 5.0, 6.0)
     model = SignalModel(grid, protocol, exterior=exterior, tolerance=1e-4)
     reference, _ = model.signal(np.where(grid.boundary_faces(labels), 0.01, 100.0), keep=False)
     walls = Walls(0.01, 100.0, exterior == "permeable")
     rows = np.arange(len(protocol))
     mixture = Mixture(grid, model.operators.tissue, protocol, rows, walls, modes=90)
-    partition = Partition(grid, mixture.elements, protocol, rows, walls, modes=120)
+    partition = Partition(grid, mixture.elements, protocol, rows, walls)
     scale = np.abs(reference).max()
-    assert np.abs(partition.signal(labels) - reference).max() < 5e-3 * scale
-    if shape == "ball":  # the shell of the other consists of cells that touch at edges, where a mixture is joined
-        assert np.abs(mixture.signal(one_hot(labels, 3)) - reference).max() < 1e-2 * scale
+    # The shell of the other consists of cells that touch at edges: alone they have fast modes, which are left out, and
+    # a mixture joins them.
+    assert np.abs(partition.signal(labels) - reference).max() < (5e-4 if shape == "ball" else 4e-3) * scale
+    if shape == "ball":
+        long = protocol.echo_times > 20
+        assert np.abs(mixture.signal(one_hot(labels, 3)) - reference)[long].max() < 1e-2 * scale
 
 
 @pytest.mark.parametrize("magnitude", [True, False])
@@ -172,9 +178,25 @@ def test_a_local_search_puts_wrong_cells_right(grid: Grid, problem: InversionPro
     spoilt = ball.copy()
     spoilt[np.flatnonzero(ball)[[0, 7, 20]]] = 0
     start = search.valued(spoilt)
-    found = search.settle(start, 10)
+    found = search.polished(search.settle(start, 10), 10)
     assert start.misfit > 10 * found.misfit
     np.testing.assert_array_equal(found.labels, ball)
+
+
+@pytest.mark.parametrize(("count", "labels", "wrong"), [(2, "ball", 7), (3, "nested", 3)])
+def test_rounded_steps_put_many_wrong_cells_right(
+    grid: Grid, protocol: Protocol, count: int, labels: str, wrong: int, request: pytest.FixtureRequest
+) -> None:
+    truth: IntArray = request.getfixturevalue(labels)
+    misfit = Misfit(problem_of(grid, protocol, truth), Walls(0.01, 100.0, True))
+    generator = np.random.default_rng(0)
+    neighbourhood, spoilt = Neighbourhood(grid), truth
+    while (spoilt != truth).sum() < wrong:
+        spoilt = kicked(neighbourhood, spoilt, count, generator)
+    start = Found(spoilt, misfit.of_labels(spoilt))
+    found = min((rounded(misfit, start, count, generator) for _ in range(3)), key=lambda one: one.misfit)
+    np.testing.assert_array_equal(found.labels, truth)
+    assert start.misfit > 100 * found.misfit
 
 
 def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objective:
@@ -214,17 +236,37 @@ def test_it_says_what_it_cannot_use(grid: Grid, problem: InversionProblem) -> No
         LabelSearchSettings(patience=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("density", {"density": 0.8}),
+        ("surface_relaxivity", {"surface_relaxivity": 0.01}),
+        ("periodic", {"periodic": True}),
+        ("degree", {"degree": 2}),
+        ("interfaces", {"interfaces": None}),
+    ],
+)
+def test_it_refuses_a_tissue_that_its_model_leaves_out(protocol: Protocol, name: str, more: dict[str, Any]) -> None:
+    grid = mesh.bcc_grid(2, 13.4)
+    if name == "interfaces":
+        more = {"interfaces": grid.boundary_faces(mesh.cell_labels(grid, mesh.Sphere(6.8)))}
+    simulator = Simulator(grid, protocol, **more)
+    with pytest.raises(InputError, match=name):
+        Misfit(InversionProblem(simulator, np.ones(len(protocol))), Walls(0.01, 100.0, False))
+
+
 @pytest.mark.slow
-def test_a_bent_axon_is_found_from_nothing(grid: Grid) -> None:
-    """The published protocol, noiseless; the published method finds 0.13 of such walls."""
-    labels = mesh.BentAxon(6.7, 16.0, 0).label(grid)
+@pytest.mark.parametrize("shape", [mesh.Sphere(10.0), mesh.BentAxon(6.7, 16.0, 0)], ids=["sphere", "bent axon"])
+def test_walls_are_found_from_nothing(grid: Grid, shape: mesh.Shape) -> None:
+    """The published protocol, noiseless; of such an axon's walls the published method finds 0.13."""
+    labels = shape.label(grid)
     problem = problem_of(grid, Protocol.preset("spinverse"), labels)
     search = LabelSearchSettings().start(objective_of(grid, problem))
-    for iteration in range(60):
+    for iteration in range(100):
         search.look(iteration, STAGE)
         search.move()
-    from dmrifw.metrics import barrier_metrics
-
+        if search.converged:
+            break
     found = np.where(grid.boundary_faces(search.state.best), 0.01, 100.0)
     scores = barrier_metrics(grid, found, grid.boundary_faces(labels), faces=np.ones(len(grid.faces), dtype=bool))
-    assert scores["barrier_f1_symmetric"] > 0.5
+    assert scores["barrier_f1_symmetric"] == 1.0

@@ -62,7 +62,7 @@ class LabelSearchSettings:
     Attributes:
         seed: Seed of everything random.
         descent: Gauss-Newton steps of shares at the start of a round.
-        scans: Iterations that turn the shares into partitions.
+        scans: Iterations after them that turn the shares into partitions.
         patience: Iterations without a better partition after which compartments are cut in two, and after which, when
             that does not help either, the round ends and the next begins elsewhere.
     """
@@ -209,7 +209,7 @@ class LabelSearch:
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""
-        if state.count == 2 and (state.age <= self.settings.descent + self.settings.scans or generator.random() < 0.8):
+        if state.count == 2 and (self._early(state) or generator.random() < 0.8):
             tried = self._displaced(state, generator)
         else:
             choice = state.pool[min(int(generator.exponential(1.0)), len(state.pool) - 1)]
@@ -217,13 +217,15 @@ class LabelSearch:
             tried = [self._search(state.count).valued(one) for one in kicks]
         return self._kept(state, self._bettered(state, tried, generator))
 
+    def _early(self, state: State) -> bool:
+        return not len(state.pool) or state.age <= self.settings.descent + 1 + self.settings.scans
+
     def _displaced(self, state: State, generator: np.random.Generator) -> list[Found]:
         """The best places, within a cell, of the shares, of the best partition, or of the mean of several."""
         search, spacing = self._search(2), self._neighbourhood.spacing
         partitions = [(one > 0).astype(float) for one in state.pool]
         choices = [[state.inside], partitions[:1], partitions]
-        early = state.age <= self.settings.descent + self.settings.scans or not partitions
-        shapes = choices[0] if early else choices[int(generator.integers(len(choices)))]
+        shapes = choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
         shifts = generator.uniform(-0.5 * spacing, 0.5 * spacing, (_SCANNED, 3))
         widths = generator.uniform(0.25, 0.45, _SCANNED)
         tried = [

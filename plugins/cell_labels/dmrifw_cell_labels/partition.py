@@ -18,7 +18,7 @@ from dmrifw_cell_labels.mixture import Walls
 _SHIFT = 0.05
 """Rate below which the inverse iteration sharpens modes most, 1/ms."""
 
-_STIRRED = 1.5
+_STIRRED = 1.8
 """Phase that the strongest gradient gives across a cell while the fastest mode kept decays."""
 
 _GONE = 10.0
