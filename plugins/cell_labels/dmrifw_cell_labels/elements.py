@@ -25,6 +25,7 @@ class Elements:
             series: D^-1 becomes D^-1 + R with R the mean over the volume of n n' / permeability.
 
     Attributes:
+        diffusivity: Mean, um^2/ms.
         points: (N, 3) vertices, um, about their middle.
         cells: (E, 4) vertices of each cell.
         faces: (F, 3) vertices of each face.
@@ -49,6 +50,7 @@ class Elements:
         third = volumes[:, None, None, None] * _products(3)
         second = volumes[:, None, None] * _products(2)
         diffusion = tissue.diffusivity
+        self.diffusivity = float(diffusion.mean() if diffusion.ndim == 1 else np.trace(diffusion.mean(axis=0)) / 3)
         tensors = diffusion[:, None, None] * np.eye(3) if diffusion.ndim == 1 else diffusion
         slopes, relaxation = _slopes(corners), tissue.relaxation_rate[:, None, None] * second
         slowed = np.linalg.inv(np.linalg.inv(tensors) + _resistance(grid) / open_permeability)

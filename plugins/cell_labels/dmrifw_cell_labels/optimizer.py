@@ -55,6 +55,10 @@ _FAITHFUL = 2e-3
 """Error in S/S0 at which a partition explains noiseless signals: twice what the simulator is asked for."""
 
 
+_WORTH_A_CHECK = 1e-2
+"""Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
+
+
 @dataclass(frozen=True)
 class LabelSearchSettings:
     """Settings of the label search.
@@ -165,7 +169,7 @@ class LabelSearch:
     def _error(self) -> float:
         """Of the best partition, by the model of the search, or where that is small by the simulator."""
         error = on_root(self._problem.comm, partial(self._misfit.relative_error, self.state.best))
-        if error > 1.5 * self._faithful:
+        if error > max(_WORTH_A_CHECK, 2 * self._faithful):
             return error
         with torch.no_grad():
             fields = dict(self.parametrization())

@@ -18,8 +18,14 @@ from dmrifw_cell_labels.mixture import Walls
 _SHIFT = 0.05
 """Rate below which the inverse iteration sharpens modes most, 1/ms."""
 
-_STIRRED = 1.8
-"""Phase that the strongest gradient gives across a cell while the fastest mode kept decays."""
+_STIRRED = 6.0
+"""Phase that the strongest gradient gives across the grid's spacing while the fastest mode kept decays: at most."""
+
+_FINEST = 57.0
+"""Rate of the fastest mode kept, in units of D over the square of the spacing, at most: few are faster on the grid."""
+
+_MOST_MODES = 240
+"""Modes, at most."""
 
 _GONE = 10.0
 """Decays of the fastest mode kept in the shortest echo time, at least."""
@@ -52,7 +58,10 @@ class Partition:
         corners = np.arange(elements.cells.size).reshape(-1, 4)
         self._mass, self._flow, *self._moments = (_assembled(one, corners) for one in elements.of_cells)
         self._fine, self._coarse = (played(protocol, rows, elements.reach, coarser) for coarser in (1, 2))
-        self._fastest = _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min()))
+        self._fastest = min(
+            _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min())),
+            _FINEST * elements.diffusivity / spacing(grid) ** 2,
+        )
 
     def signal(self, labels: IntArray) -> ComplexArray:
         """(n,) signals of the rows, um^3, for (E,) labels, 0 being the compartment around. Local."""
@@ -80,8 +89,12 @@ class Partition:
         slowed = _assembled(self._elements.slowed, numbers, count)
         flow = slowed + gathered.T @ self._exchange(labels, walls_only=True) @ gathered
         mass = gathered.T @ self._mass @ gathered
-        wanted = (-np.inf, self._fastest)
-        return np.asarray(sl.eigh(flow.toarray(), mass.toarray(), subset_by_value=wanted)[1][flat])
+        if count < 2 * _MOST_MODES:
+            modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_value=(-np.inf, self._fastest))[1]
+        else:
+            rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=[0, _MOST_MODES - 1])
+            modes = modes[:, rates < self._fastest]
+        return np.asarray(modes[flat, :_MOST_MODES])
 
     def _numbers(self, labels: IntArray) -> IntArray:
         """(E, 4) unknowns at the corners of each cell: one for all that are joined through faces without a wall."""
