@@ -1,6 +1,6 @@
 """Barriers recovered by each way to search, over shapes and seeds: the table in docs/benchmarks/permeability.md.
 
-    ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...]
+    ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...] [--snr X]
 
 Every run is `dmrifw invert` on a config of its own in FOLDER; runs that are finished there are not repeated, and
 interrupted ones are resumed. One core serves one run at a time: start it twice with different shapes to use two.
@@ -67,15 +67,18 @@ ARMS = {
 """What is added to `[inversion]` for each way to search."""
 
 
-def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str) -> None:
+def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str, snr: float | None) -> None:
     """One inversion, unless its results are there already."""
-    place = folder / f"{arm}-{shape}-{exterior}-{protocol}-{seed}".replace(" ", "_")
+    noise = "" if snr is None else f"-snr_{snr:g}"
+    place = folder / f"{arm}-{shape}-{exterior}-{protocol}{noise}-{seed}".replace(" ", "_")
     if (place / "metrics.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = place.with_suffix(".toml")
     head = _GRID.format(barrier=SHAPES[shape], exterior=exterior, protocol=protocol, seed=seed)
-    config.write_text(head + ARMS[arm])
+    config.write_text(
+        head + ARMS[arm] + ("" if snr is None else f'\n[inversion.target]\nsnr = {snr:g}\nnoise = "rician"\n')
+    )
     again = ["--resume"] if (place / "checkpoint.h5").exists() else ["--force"]
     words = ["dmrifw", "invert", str(config), "-o", str(place), *again]
     start = time.perf_counter()
@@ -128,11 +131,14 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--exterior", default="permeable")
     parser.add_argument("--protocol", default="spinverse")
+    parser.add_argument(
+        "--snr", type=float, help="of the signals at b = 0, with Rician noise; by default there is none"
+    )
     given = parser.parse_args()
     for shape in given.shapes:
         for arm in given.arms:
             for seed in given.seeds:
-                run(given.folder, arm, shape, seed, given.exterior, given.protocol)
+                run(given.folder, arm, shape, seed, given.exterior, given.protocol, given.snr)
     print(table(given.folder))
 
 
