@@ -113,9 +113,10 @@ class Partition:
         """(4 E, 4 E) what faces let through, or walls alone, and the exterior."""
         size = 4 * len(labels)
         left, right = self._sides[self._inside].T
-        wall = labels[left] != labels[right]
-        faces = self._inside[wall] if walls_only else self._inside
-        permeability = np.where(wall[wall] if walls_only else wall, self._walls.closed, self._walls.open)
+        faces, wall = self._inside, labels[left] != labels[right]
+        if walls_only:
+            faces, wall = faces[wall], wall[wall]
+        permeability = np.where(wall, self._walls.closed, self._walls.open)
         through = permeability[:, None, None] * self._elements.of_faces[faces]
         both = np.concatenate([self._at(faces, 0), self._at(faces, 1)], axis=1)
         total = _assembled(np.block([[through, -through], [-through, through]]), both, size)

@@ -3,8 +3,8 @@
 From a partition the linearization tells what every cell would change by going over to another compartment. Shares that
 explain the data best by it, between 0 and 1, are rounded at several levels, and the partition of the lowest misfit is
 the next. Where the linearization is far from the data it is not trusted to the last digit: differences count less by
-`doubt` times their root mean square, as by Levenberg and Marquardt. From outlines ten cells off this leads home, where
-single moves stop after three.
+`doubt` times their root mean square, as by Levenberg and Marquardt. From outlines ten cells off this often leads home,
+where single moves stop.
 """
 
 from __future__ import annotations
@@ -45,21 +45,17 @@ def rounded(misfit: Misfit, start: Found, count: int, generator: np.random.Gener
     best = start
     for _ in range(_MOST_STEPS):
         linear = _Linear(misfit, best.labels, count)
-        following = best
         for _ in range(_TRIALS):
             doubt, perimeter = (float(np.exp(generator.uniform(*np.log(one)))) for one in (_DOUBTS, _PERIMETERS))
             wished = _levels(best.labels, linear.others, linear.minimum(doubt, perimeter))
-            following = min((Found(one, misfit.of_labels(one)) for one in wished), key=_misfit, default=best)
+            tried = (Found(one, misfit.of_labels(one)) for one in wished)
+            following = min(tried, key=lambda one: one.misfit, default=best)
             if following.misfit < best.misfit:
                 break
-        if following.misfit >= best.misfit:
-            break
+        else:
+            return best
         best = following
     return best
-
-
-def _misfit(found: Found) -> float:
-    return found.misfit
 
 
 def _levels(labels: IntArray, others: IntArray, shares: FloatArray) -> list[IntArray]:
@@ -82,7 +78,7 @@ class _Linear:
     """
 
     def __init__(self, misfit: Misfit, labels: IntArray, count: int) -> None:
-        self._misfit, self._start = misfit, one_hot(labels, count)
+        start = one_hot(labels, count)
         self._residuals, jacobian = misfit.linearize_partition(labels, count)
         size = len(labels)
         self.others: IntArray = np.array([[k for k in range(count) if k != label] for label in range(count)])[labels]
@@ -92,9 +88,9 @@ class _Linear:
         places = (np.concatenate([gained, lost]) * size + np.tile(cells, 2), np.tile(np.arange(len(cells)), 2))
         values = np.repeat([1.0, -1.0], len(cells))
         self._change = sp.csr_array((values, places), (count * size, len(cells)))
-        walls = sp.block_diag([wall_curvature(misfit, one) for one in self._start], format="csr")
+        walls = sp.block_diag([wall_curvature(misfit, one) for one in start], format="csr")
         self._smooth = sp.csr_array(0.5 * self._change.T @ walls @ self._change)
-        self._tension = 0.5 * self._change.T @ (walls @ self._start.ravel())
+        self._tension = 0.5 * self._change.T @ (walls @ start.ravel())
 
     def minimum(self, doubt: float, perimeter: float) -> FloatArray:
         """(E, K - 1) shares that go over."""
