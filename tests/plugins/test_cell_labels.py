@@ -15,7 +15,7 @@ from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
 from dmrifw_cell_labels.rounding import rounded
-from dmrifw_cell_labels.search import Found, LocalSearch, kicked
+from dmrifw_cell_labels.search import Found, LocalSearch
 
 from dmrifw import mesh
 from dmrifw.bridge import Simulator
@@ -198,7 +198,7 @@ def test_rounded_steps_put_many_wrong_cells_right(
     generator = np.random.default_rng(0)
     neighbourhood, spoilt = Neighbourhood(grid), truth
     while (spoilt != truth).sum() < wrong:
-        spoilt = kicked(neighbourhood, spoilt, count, generator)
+        spoilt = LocalSearch(misfit, neighbourhood, count).kicked(spoilt, generator).labels
     start = Found(spoilt, misfit.of_labels(spoilt))
     found = min((rounded(misfit, start, count, generator) for _ in range(3)), key=lambda one: one.misfit)
     np.testing.assert_array_equal(found.labels, truth)
@@ -260,8 +260,17 @@ def test_it_refuses_a_tissue_that_its_model_leaves_out(protocol: Protocol, name:
         Misfit(InversionProblem(simulator, np.ones(len(protocol))), Walls(0.01, 100.0, False))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [mesh.Sphere(10.0), mesh.BentAxon(6.7, 16.0, 0)], ids=["sphere", "bent axon"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        mesh.Sphere(10.0),
+        *(
+            pytest.param(shape, marks=pytest.mark.slow)
+            for shape in (mesh.Torus(10.0, 6.0), mesh.NestedSpheres((6.7, 11.0)), mesh.BentAxon(6.7, 16.0, 0))
+        ),
+    ],
+    ids=lambda shape: type(shape).__name__,
+)
 def test_walls_are_found_from_nothing(grid: Grid, shape: mesh.Shape) -> None:
     """The published protocol, noiseless; of such an axon's walls the published method finds 0.13."""
     labels = shape.label(grid)

@@ -10,6 +10,7 @@ import scipy.sparse.linalg as spla
 
 from dmrifw.typing import BoolArray, FloatArray, IntArray
 from dmrifw_cell_labels.misfit import Misfit
+from dmrifw_cell_labels.symmetry import Symmetry
 
 _EDGE = 0.1
 """Difference of shares at which the penalty of a wall turns from square to straight."""
@@ -23,14 +24,16 @@ _SMALLEST_RADIUS = 0.02
 
 @dataclass
 class Descent:
-    """Two compartments, the one around and the one inside, on their way to the data.
+    """Shares on their way to the data.
 
     Attributes:
-        inside: (E,) share of the one inside.
+        shares: (K - 1, E) of every compartment but the one around.
+        symmetry: Which of them are one.
         radius: Largest change of a share in a step.
     """
 
-    inside: FloatArray
+    shares: FloatArray
+    symmetry: Symmetry
     radius: float = 0.5
 
     def step(self, misfit: Misfit, binary: float) -> tuple[float, float]:
@@ -42,17 +45,23 @@ class Descent:
 
         Local.
         """
-        x = self.inside
-        residuals, jacobian = misfit.linearize(np.stack([1 - x, x]))
-        slopes = jacobian[:, 1] - jacobian[:, 0]
-        smooth = wall_curvature(misfit, x)
-        curvature = Curvature(slopes, smooth + 1e-6 * np.mean(slopes**2) * len(slopes) * sp.eye_array(len(x)))
-        gradient = slopes.T @ residuals + smooth @ x + binary * (1 - 2 * x)
-        before: float = self._objective(misfit, x, binary)
+        shares, joined = self.shares, self.symmetry.joined
+        mixture, others = with_the_rest(shares), len(shares)
+        residuals, jacobian = misfit.linearize(mixture)
+        slopes = (jacobian[:, 1:] - jacobian[:, :1]).reshape(len(residuals), -1)
+        # Walls count by the shares of all compartments, the one around being what the others leave.
+        smooth = sp.kron((np.eye(others) + 1) / 2, wall_curvature(misfit, mixture), format="csr")
+        gradient = slopes.T @ residuals + smooth @ shares.ravel() + binary * (mixture[0] - shares).ravel()
+        rows = slopes @ joined
+        held = 1e-6 * np.mean(rows**2) * len(rows) * sp.eye_array(rows.shape[1])
+        curvature = Curvature(rows, sp.csr_array(joined.T @ (smooth @ joined) + held))
+        start = np.bincount(joined.indices, shares.ravel()) / np.bincount(joined.indices)
+        before: float = self._objective(misfit, shares, binary)
         while True:
-            step = bounded_minimum(curvature, gradient, np.maximum(-x, -self.radius), np.minimum(1 - x, self.radius))
-            promised = -(gradient @ step + 0.5 * step @ curvature.times(step))
-            moved = np.clip(x + step, 0.0, 1.0)
+            low, high = np.maximum(-start, -self.radius), np.minimum(1 - start, self.radius)
+            step = bounded_minimum(curvature, joined.T @ gradient, low, high)
+            promised = -(gradient @ (joined @ step) + 0.5 * step @ curvature.times(step))
+            moved = _at_most_one((joined @ (start + step)).reshape(shares.shape))
             after = self._objective(misfit, moved, binary)
             ratio = (before - after) / max(float(promised), 1e-300)
             if ratio < 0.25:
@@ -63,12 +72,28 @@ class Descent:
                 break
         if after >= before:
             return before, before
-        self.inside = moved
+        self.shares = moved
         return before, after
 
     @staticmethod
-    def _objective(misfit: Misfit, x: FloatArray, binary: float) -> float:
-        return misfit.of_shares(np.stack([1 - x, x]), _EDGE) + binary * float(np.sum(x * (1 - x)))
+    def _objective(misfit: Misfit, shares: FloatArray, binary: float) -> float:
+        mixture = with_the_rest(shares)
+        return misfit.of_shares(mixture, _EDGE) + binary * float(np.sum(mixture * (1 - mixture)) / 2)
+
+
+def with_the_rest(shares: FloatArray) -> FloatArray:
+    """(K, E) shares of all compartments, from those of all but the one around. Local."""
+    return np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares])
+
+
+def _at_most_one(shares: FloatArray) -> FloatArray:
+    """(K - 1, E) the nearest shares that are not negative and in no cell more than 1 together."""
+    shares = np.clip(shares, 0.0, 1.0)
+    descending = -np.sort(-shares, axis=0)
+    excess = (np.cumsum(descending, axis=0) - 1) / np.arange(1, len(shares) + 1)[:, None]
+    last = np.sum(descending > excess, axis=0) - 1
+    level = np.take_along_axis(excess, last[None], axis=0)
+    return np.where(shares.sum(axis=0) > 1, np.maximum(shares - level, 0.0), shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +165,13 @@ def _projected(
     return x
 
 
-def wall_curvature(misfit: Misfit, x: FloatArray) -> sp.csr_array:
-    """(E, E) the walls' penalty as squares of differences of (E,) shares, as steep as it is there. Local."""
+def wall_curvature(misfit: Misfit, shares: FloatArray) -> sp.csr_array:
+    """(E, E) the penalty of walls as squares of differences of shares, as steep as it is at (K, E) shares. Local."""
     left, right = misfit.sides.T
-    weights = misfit.wall_penalty / np.sqrt((x[left] - x[right]) ** 2 + _EDGE**2)
+    steps = np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2
+    weights = misfit.wall_penalty / np.sqrt(steps + _EDGE**2)
     faces = np.arange(len(weights))
     places = (np.concatenate([faces, faces]), np.concatenate([left, right]))
-    steps = sp.csr_array((np.concatenate([np.ones(len(faces)), -np.ones(len(faces))]), places), (len(faces), len(x)))
-    return (steps.T @ (weights[:, None] * steps)).tocsr()
+    ends = np.concatenate([np.ones(len(faces)), -np.ones(len(faces))])
+    differences = sp.csr_array((ends, places), (len(faces), shares.shape[1]))
+    return (differences.T @ (weights[:, None] * differences)).tocsr()

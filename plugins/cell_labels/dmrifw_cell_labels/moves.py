@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from dmrifw.mesh import Grid
 from dmrifw.typing import BoolArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import spacing
+from dmrifw_cell_labels.symmetry import Symmetry
 
 _LATTICE = np.array(
     [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)], dtype=float
@@ -53,6 +54,29 @@ class Moves:
         changed = labels.copy()
         changed[self.cells[part]] = self.labels[part]
         return changed
+
+    def under(self, symmetry: Symmetry) -> Moves:
+        """Those that keep a symmetry: each with all its images, where they do not contradict each other. Local."""
+        if symmetry.trivial:
+            return self
+        found: dict[bytes, tuple[IntArray, IntArray, IntArray]] = {}
+        for number, subject in enumerate(self.subjects):
+            part = slice(self.start[number], self.start[number + 1])
+            cells, labels = symmetry.images[:, self.cells[part]], self.labels[part]
+            if symmetry.swaps.any():
+                swapped = np.where((labels == 1) | (labels == 2), 3 - labels, labels)
+                labels = np.where(symmetry.swaps[:, None], swapped, labels)
+            both = np.stack([cells.ravel(), np.broadcast_to(labels, cells.shape).ravel()], axis=1)
+            all_of_them = np.unique(both, axis=0)
+            if not np.any(np.diff(all_of_them[:, 0]) == 0):
+                found.setdefault(all_of_them.tobytes(), (*all_of_them.T, subject))
+        if not found:
+            return Moves(np.zeros(1, dtype=np.int64), *np.zeros((2, 0), dtype=np.int64), np.zeros((0, 2), np.int64))
+        cells, labels, subjects = zip(*found.values(), strict=True)
+        sizes = np.array([len(one) for one in cells])
+        return Moves(
+            np.concatenate([[0], np.cumsum(sizes)]), np.concatenate(cells), np.concatenate(labels), np.stack(subjects)
+        )
 
     def differences(self, labels: IntArray, count: int) -> sp.csr_array:
         """(n, count E) change of the flat one-hot shares by each move. Local."""

@@ -15,17 +15,34 @@ from dmrifw.errors import InputError
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
-from dmrifw_cell_labels.descent import Descent
+from dmrifw_cell_labels.attempts import Attempt, attempts
+from dmrifw_cell_labels.descent import Descent, with_the_rest
 from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
 from dmrifw_cell_labels.rounding import rounded
-from dmrifw_cell_labels.search import Found, LocalSearch, kicked
-from dmrifw_cell_labels.state import State
+from dmrifw_cell_labels.search import Found, LocalSearch
+from dmrifw_cell_labels.state import State, read_off
+from dmrifw_cell_labels.symmetry import Symmetry
 
 _GRAY = 14
 """Steps of a descent before shares are made 0 or 1."""
+
+_STRIDE = 5
+"""Steps of a descent in an iteration."""
+
+_LEVELS = (0.3, 0.5, 0.7)
+"""Shares from which a cell of a symmetric descent is inside, one tried after the other."""
+
+_HOPEFUL = 0.03
+"""Error in S/S0 below which a symmetric partition is worth every single move."""
+
+_KICKS = 3
+"""Iterations without a better one after which it is given up."""
+
+_APART = 0.5
+"""Over which part of the spacing three compartments begin apart."""
 
 _BINARY = 0.2
 """Weight of what makes them so."""
@@ -102,12 +119,12 @@ class LabelSearchSettings:
 class LabelSearch:
     """See `Optimizer`. Rank 0 searches in a model of its own, all simulate what it finds.
 
-    A round begins with Gauss-Newton steps of shares from a seeded cloud. They tell a shape between the cells of the
-    grid, since signals of a closed cell tell its shape rather than its place; so it is displaced by parts of a cell,
-    read off the cells there, and bettered by Gauss-Newton steps that are rounded, by single moves, and by translations.
-    Further iterations do the same from the best partitions, or from the mean of several. Where that brings nothing
-    better for a while, compartments are cut in two; where that does not either, the next round begins from another
-    cloud.
+    An attempt begins with Gauss-Newton steps of shares from a seeded cloud. Where signals show a symmetry, partitions
+    that have it are tried first: shares are read off the cells, and bettered by Gauss-Newton steps that are rounded and
+    by single moves. Then any: shares tell a shape between the cells of the grid, since signals of a closed cell tell
+    its shape rather than its place; so it is displaced by parts of a cell, and bettered by the same steps and by
+    translations. Further iterations go on from the best partitions, or from the mean of several. Where that brings
+    nothing better for a while, compartments are cut in two; where that does not either, the next attempt begins.
 
     Args:
         objective: What is explained.
@@ -126,6 +143,7 @@ class LabelSearch:
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
         self._faithful = float(np.hypot(_FAITHFUL, 1.05 * self._misfit.noise))
+        self._attempts = attempts(problem, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
 
     @property
@@ -139,7 +157,7 @@ class LabelSearch:
             fields = detached(self.parametrization())
         state = self.state
         loss = state.misfit if np.isfinite(state.misfit) else self._cloudy()
-        control = {"round": float(state.round), "compartments": float(state.count)}
+        control = {"attempt": float(state.attempt), "compartments": float(state.count)}
         return Look(loss, {"data_loss": loss}, control, 0.0, fields, 0.0, 0.0)
 
     def move(self) -> dict[str, float]:
@@ -177,39 +195,70 @@ class LabelSearch:
         return self._problem.relative_error(fields)
 
     def _cloudy(self) -> float:
-        inside = self.state.inside
-        return self._misfit.of_shares(np.stack([1 - inside, inside]))
+        return self._misfit.of_shares(with_the_rest(self.state.shares))
+
+    @property
+    def _attempt(self) -> Attempt:
+        return self._attempts[self.state.attempt % len(self._attempts)]
 
     def _advanced(self, state: State) -> State:
         """The state an iteration later."""
-        settings, age = self.settings, state.age
+        settings, attempt = self.settings, self._attempt
         generator = np.random.default_rng([settings.seed, state.tick])
-        state = replace(state, tick=state.tick + 1, age=age + 1)
-        if age <= settings.descent:
-            return self._clearer(state) if age else self._cloud(state, generator)
+        state = replace(state, tick=state.tick + 1)
+        if state.steps < settings.descent:
+            return self._clearer(state if state.steps else self._cloud(state, attempt, generator), attempt)
+        if not attempt.free:
+            return self._symmetric(state, attempt, generator)
+        state = replace(state, age=state.age + 1)
         if state.stale == _POLISHED and len(state.pool):
             return self._kept(state, self._search(state.count).polished(state.known[0], _STEPS))
         if state.stale < settings.patience:
             return self._hopped(state, generator)
         if state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state, generator)
-        return self._another_round(state)
+        return self._another(state)
 
-    def _cloud(self, state: State, generator: np.random.Generator) -> State:
+    def _cloud(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """Shares at random about the volume that the signals of the longest echo time are of."""
         lossy = self.parametrization.exterior == "permeable"
         grid = self._neighbourhood
-        share = 1.2 * self._misfit.volume / grid.volumes.sum() if lossy and not self._problem.arbitrary_unit else 0.25
-        inside = np.clip(share, 0.05, 0.6) + 0.1 * generator.standard_normal(len(grid.volumes))
-        return replace(state, inside=np.clip(inside, 0.02, 0.98), radius=0.5)
+        known = lossy and not self._problem.arbitrary_unit
+        share = np.clip(1.2 * self._misfit.volume / grid.volumes.sum() if known else 0.25, 0.05, 0.6)
+        shares = np.full((attempt.count - 1, len(grid.volumes)), share)
+        if attempt.pattern is not None:
+            one = 0.5 + 0.5 * np.tanh(attempt.pattern / (_APART * grid.spacing))
+            shares *= np.stack([one, 1 - one])
+        shares += 0.1 / (attempt.count - 1) * generator.standard_normal(shares.shape)
+        shares = attempt.symmetry.averaged(np.clip(shares, 0.02, 0.98 / (attempt.count - 1)))
+        return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
-    def _clearer(self, state: State) -> State:
-        """A step of the shares; where they have settled, on to partitions."""
-        descent = Descent(state.inside, state.radius)
-        before, after = descent.step(self._misfit, 0.0 if state.age <= _GRAY else _BINARY)
-        settled = state.age > _GRAY and before - after < 1e-3 * before
-        age = self.settings.descent + 1 if settled else state.age
-        return replace(state, inside=descent.inside, radius=max(descent.radius, 0.1), age=age)
+    def _clearer(self, state: State, attempt: Attempt) -> State:
+        """Some steps of the shares, until they have settled."""
+        descent, steps, most = Descent(state.shares, attempt.symmetry, state.radius), state.steps, self.settings.descent
+        for _ in range(_STRIDE):
+            before, after = descent.step(self._misfit, 0.0 if steps < _GRAY else _BINARY)
+            descent.radius, steps = max(descent.radius, 0.1), steps + 1
+            if steps > _GRAY and before - after < 1e-3 * before:
+                steps = most
+            if steps >= most:
+                break
+        return replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
+
+    def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
+        """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
+        search = self._search(state.count, attempt.symmetry)
+        if len(state.pool):
+            starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
+        else:
+            starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
+        found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in starts]
+        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS)
+        hopeful = self._misfit.relative_error(best.labels) < _HOPEFUL
+        if hopeful and best.misfit < min(state.values, default=np.inf):
+            best = search.polished(best, _STEPS)
+        state = self._kept(state, best)
+        return state if hopeful and state.stale < _KICKS else self._another(state)
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""
@@ -217,18 +266,17 @@ class LabelSearch:
             tried = self._displaced(state, generator)
         else:
             choice = state.pool[min(int(generator.exponential(1.0)), len(state.pool) - 1)]
-            kicks = (kicked(self._neighbourhood, choice, state.count, generator) for _ in range(_FOLLOWED))
-            tried = [self._search(state.count).valued(one) for one in kicks]
+            tried = [self._search(state.count).kicked(choice, generator) for _ in range(_FOLLOWED)]
         return self._kept(state, self._bettered(state, tried, generator))
 
     def _early(self, state: State) -> bool:
-        return not len(state.pool) or state.age <= self.settings.descent + 1 + self.settings.scans
+        return not len(state.pool) or state.age <= self.settings.scans
 
     def _displaced(self, state: State, generator: np.random.Generator) -> list[Found]:
         """The best places, within a cell, of the shares, of the best partition, or of the mean of several."""
         search, spacing = self._search(2), self._neighbourhood.spacing
         partitions = [(one > 0).astype(float) for one in state.pool]
-        choices = [[state.inside], partitions[:1], partitions]
+        choices = [[state.shares[0]], partitions[:1], partitions]
         shapes = choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
         shifts = generator.uniform(-0.5 * spacing, 0.5 * spacing, (_SCANNED, 3))
         widths = generator.uniform(0.25, 0.45, _SCANNED)
@@ -245,7 +293,7 @@ class LabelSearch:
         return self._search(state.count).settle(best, _STEPS, state.known)
 
     def _cut(self, state: State, generator: np.random.Generator) -> State:
-        """The round goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
+        """The attempt goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
         search = self._search(_CUT_INTO)
         cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
         tried = sorted(map(search.valued, cuts), key=lambda one: one.misfit)
@@ -253,15 +301,15 @@ class LabelSearch:
         for one in tried[:_CUTS]:
             after = self._kept(after, self._bettered(after, [one], generator))
         if not len(after.values) or after.values[0] > _WORTH_A_CUT * state.values[0]:
-            return self._another_round(state)
+            return self._another(state)
         return replace(after, stale=0)
 
-    def _another_round(self, state: State) -> State:
-        state = replace(state, round=state.round + 1, age=0, stale=0, count=2)
+    def _another(self, state: State) -> State:
+        state = replace(state, attempt=state.attempt + 1, steps=0, age=0, stale=0)
         return replace(state, pool=state.pool[:0], values=state.values[:0])
 
     def _kept(self, state: State, found: Found) -> State:
-        """The state with a partition among those of the round, which is where it belongs if it is new."""
+        """The state with a partition among those of the attempt, which is where it belongs if it is new."""
         better = len(state.values) == 0 or found.misfit < state.values[0] - 1e-9
         if not (state.pool == found.labels).all(axis=1).any():
             pool, values = np.vstack([state.pool, found.labels]), np.append(state.values, found.misfit)
@@ -272,5 +320,5 @@ class LabelSearch:
             state = replace(state, best=found.labels, misfit=found.misfit)
         return state
 
-    def _search(self, count: int) -> LocalSearch:
-        return LocalSearch(self._misfit, self._neighbourhood, count)
+    def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
+        return LocalSearch(self._misfit, self._neighbourhood, count, symmetry)

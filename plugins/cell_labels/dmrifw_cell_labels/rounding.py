@@ -16,6 +16,7 @@ from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum, wall_curvature
 from dmrifw_cell_labels.misfit import Misfit, one_hot
 from dmrifw_cell_labels.search import Found
+from dmrifw_cell_labels.symmetry import Symmetry
 
 _LEVELS = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Shares from which a cell goes over, one tried after the other."""
@@ -31,7 +32,9 @@ _DOUBTS, _PERIMETERS = (0.05, 0.5), (1.0, 6.0)
 over that in the misfit."""
 
 
-def rounded(misfit: Misfit, start: Found, count: int, generator: np.random.Generator) -> Found:
+def rounded(
+    misfit: Misfit, start: Found, count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
+) -> Found:
     """The partition to which such steps lead.
 
     Args:
@@ -39,12 +42,13 @@ def rounded(misfit: Misfit, start: Found, count: int, generator: np.random.Gener
         start: The partition to begin at.
         count: Number of compartments, the one around included.
         generator: Draws how far linearizations are trusted.
+        symmetry: Which cells go over together; by default each on its own.
 
     Local.
     """
-    best = start
+    best, symmetry = start, symmetry or Symmetry.none(len(start.labels), count)
     for _ in range(_MOST_STEPS):
-        linear = _Linear(misfit, best.labels, count)
+        linear = _Linear(misfit, best.labels, count, symmetry)
         for _ in range(_TRIALS):
             doubt, perimeter = (float(np.exp(generator.uniform(*np.log(one)))) for one in (_DOUBTS, _PERIMETERS))
             wished = _levels(best.labels, linear.others, linear.minimum(doubt, perimeter))
@@ -77,20 +81,22 @@ class _Linear:
         others: (E, K - 1) the labels that cells do not have.
     """
 
-    def __init__(self, misfit: Misfit, labels: IntArray, count: int) -> None:
+    def __init__(self, misfit: Misfit, labels: IntArray, count: int, symmetry: Symmetry) -> None:
         start = one_hot(labels, count)
         self._residuals, jacobian = misfit.linearize_partition(labels, count)
         size = len(labels)
         self.others: IntArray = np.array([[k for k in range(count) if k != label] for label in range(count)])[labels]
         cells = np.tile(np.arange(size), count - 1)
         gained, lost = self.others.T.ravel(), labels[cells]
-        self._rows = jacobian[:, gained, cells] - jacobian[:, lost, cells]
+        numbers = symmetry.changes(gained, lost, cells)
+        self._joined = joined = sp.csr_array((np.ones(len(numbers)), numbers, np.arange(len(numbers) + 1)))
+        self._rows = (jacobian[:, gained, cells] - jacobian[:, lost, cells]) @ joined
         places = (np.concatenate([gained, lost]) * size + np.tile(cells, 2), np.tile(np.arange(len(cells)), 2))
         values = np.repeat([1.0, -1.0], len(cells))
-        self._change = sp.csr_array((values, places), (count * size, len(cells)))
-        walls = sp.block_diag([wall_curvature(misfit, one) for one in start], format="csr")
-        self._smooth = sp.csr_array(0.5 * self._change.T @ walls @ self._change)
-        self._tension = 0.5 * self._change.T @ (walls @ start.ravel())
+        change = sp.csr_array((values, places), (count * size, len(cells)))
+        walls = sp.kron(sp.eye_array(count), wall_curvature(misfit, start), format="csr")
+        self._smooth = sp.csr_array(0.5 * joined.T @ (change.T @ walls @ change) @ joined)
+        self._tension = 0.5 * joined.T @ (change.T @ (walls @ start.ravel()))
 
     def minimum(self, doubt: float, perimeter: float) -> FloatArray:
         """(E, K - 1) shares that go over."""
@@ -100,4 +106,4 @@ class _Linear:
         gradient = trust * (rows.T @ self._residuals) + perimeter * self._tension
         curvature = Curvature(rows, perimeter * self._smooth + held)
         shares = bounded_minimum(curvature, gradient, np.zeros(size), np.ones(size))
-        return shares.reshape(-1, len(self.others)).T
+        return (self._joined @ shares).reshape(-1, len(self.others)).T

@@ -11,6 +11,7 @@ import numpy as np
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.moves import Moves, Neighbourhood
+from dmrifw_cell_labels.symmetry import Symmetry
 
 _DEPTH = 6
 """Moves that the model strings together, one after the other."""
@@ -67,12 +68,16 @@ class LocalSearch:
         misfit: What is lowered.
         neighbourhood: Where moves come from.
         count: Number of compartments, the one around included.
+        symmetry: Which moves are one; by default each is on its own.
 
     Local.
     """
 
-    def __init__(self, misfit: Misfit, neighbourhood: Neighbourhood, count: int) -> None:
+    def __init__(
+        self, misfit: Misfit, neighbourhood: Neighbourhood, count: int, symmetry: Symmetry | None = None
+    ) -> None:
         self.misfit, self.neighbourhood, self.count = misfit, neighbourhood, count
+        self._symmetry = symmetry or Symmetry.none(len(neighbourhood.cells), count)
 
     def valued(self, labels: IntArray) -> Found:
         """A partition with its misfit. Local."""
@@ -107,7 +112,7 @@ class LocalSearch:
         """
         best = start
         while True:
-            moves = self.neighbourhood.moves(best.labels, self.count)
+            moves = self._moves(best.labels)
             if len(moves) > _MOST_MOVES:
                 return best
             tried = (self.valued(moves.applied(number, best.labels)) for number in range(len(moves)))
@@ -139,6 +144,20 @@ class LocalSearch:
             if not improved:
                 break
         return best
+
+    def kicked(self, labels: IntArray, generator: np.random.Generator) -> Found:
+        """A partition after two to five random moves, mostly of vertices. Local."""
+        for _ in range(int(generator.integers(2, 6))):
+            moves = self._moves(labels)
+            vertices = np.flatnonzero(moves.subjects[:, 0] == 0)
+            pool = vertices if len(vertices) and generator.random() < 0.8 else np.arange(len(moves))
+            if not len(pool):
+                break
+            labels = moves.applied(int(generator.choice(pool)), labels)
+        return self.valued(labels)
+
+    def _moves(self, labels: IntArray) -> Moves:
+        return self.neighbourhood.moves(labels, self.count).under(self._symmetry)
 
     def _better(
         self, best: Found, residuals: FloatArray, slopes: FloatArray, seen: set[bytes]
@@ -176,7 +195,7 @@ class LocalSearch:
         taken: list[Subject] = []
         current, moved, value = labels, residuals, 0.0
         for _ in range(_DEPTH):
-            moves = self.neighbourhood.moves(current, self.count)
+            moves = self._moves(current)
             effects = moves.differences(current, self.count) @ slopes.T
             gains = effects @ moved + 0.5 * np.einsum("ij,ij->i", effects, effects)
             subjects = [(int(kind), int(number)) for kind, number in moves.subjects]
@@ -192,15 +211,3 @@ class LocalSearch:
             current, moved = moves.applied(choice, current), moved + effects[choice]
             value += float(gains[choice])
         return sorted(found, key=lambda one: one.promise)
-
-
-def kicked(neighbourhood: Neighbourhood, labels: IntArray, count: int, generator: np.random.Generator) -> IntArray:
-    """A partition after two to five random moves, mostly of vertices. Local."""
-    for _ in range(int(generator.integers(2, 6))):
-        moves: Moves = neighbourhood.moves(labels, count)
-        vertices = np.flatnonzero(moves.subjects[:, 0] == 0)
-        pool = vertices if len(vertices) and generator.random() < 0.8 else np.arange(len(moves))
-        if not len(pool):
-            break
-        labels = moves.applied(int(generator.choice(pool)), labels)
-    return labels

@@ -15,21 +15,22 @@ class State:
     """Where a search is.
 
     Attributes:
-        inside: (E,) shares of the descent.
-        best: (E,) the best partition of all rounds.
-        pool: (n, E) the best partitions of the round.
+        shares: (K - 1, E) of the descent.
+        best: (E,) the best partition of all attempts.
+        pool: (n, E) the best partitions of the attempt.
         values: (n,) their misfits, ascending.
-        misfit: That of the best of all rounds; infinite before there is one.
+        misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
         radius: Of the descent.
         tick: Iterations done.
-        round: Rounds done.
-        age: Iterations of this round.
-        stale: Iterations since it found something better.
+        attempt: Attempts done.
+        steps: Steps of the descent of this attempt.
+        age: Iterations after it.
+        stale: Iterations since they found something better.
     """
 
-    inside: FloatArray
+    shares: FloatArray
     best: IntArray
     pool: IntArray
     values: FloatArray
@@ -38,7 +39,8 @@ class State:
     count: int = 2
     radius: float = 0.5
     tick: int = 0
-    round: int = 0
+    attempt: int = 0
+    steps: int = 0
     age: int = 0
     stale: int = 0
 
@@ -46,7 +48,7 @@ class State:
     def new(cls, cells: int) -> State:
         """Of a search on so many cells that has not begun. Local."""
         none = np.zeros((0, cells), dtype=np.int64)
-        return cls(np.zeros(cells), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
+        return cls(np.zeros((1, cells)), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
 
     @property
     def known(self) -> list[Found]:
@@ -56,4 +58,9 @@ class State:
     @property
     def shown(self) -> IntArray:
         """(E,) the partition that stands for it."""
-        return self.best if np.isfinite(self.misfit) else (self.inside > 0.5).astype(np.int64)
+        return self.best if np.isfinite(self.misfit) else read_off(self.shares, 0.5)
+
+
+def read_off(shares: FloatArray, level: float) -> IntArray:
+    """(E,) labels: 0 where the (K - 1, E) shares of the others are less than a level together, else the largest."""
+    return np.where(shares.sum(axis=0) > level, 1 + np.argmax(shares, axis=0), 0)

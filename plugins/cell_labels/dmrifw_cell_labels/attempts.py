@@ -1,0 +1,76 @@
+"""What a search tries, one after the other: symmetries, numbers of compartments, where these begin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmrifw.inversion import InversionProblem
+from dmrifw.typing import BoolArray, FloatArray
+from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
+
+_CLOUDS = 2
+"""Beginnings of the same symmetry that are tried in a row: whether a descent ends well depends on where it begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A way to search.
+
+    Attributes:
+        count: Compartments to begin with, the one around included.
+        symmetry: What partitions are held to.
+        pattern: (E,) field by whose signs three compartments begin apart; None for two.
+    """
+
+    count: int
+    symmetry: Symmetry
+    pattern: FloatArray | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether partitions are held to no symmetry."""
+        return self.symmetry.trivial
+
+
+def attempts(problem: InversionProblem, noise: float, compartments: int) -> list[Attempt]:
+    """What to try, in this order, for signals with some noise, and again from the beginning.
+
+    First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
+    magnitudes always have, of three. Then any. Magnitudes show a point reflection that the tissue may not have: its
+    subgroups without are tried too. Three compartments of the symmetry that all magnitudes have come last.
+
+    Local.
+    """
+    grid = problem.simulator.grid
+    cells, everything = len(grid.cells), PointGroup.of(grid)
+    group = everything.part(shown_by(problem, everything, noise))
+    free = Attempt(2, Symmetry.none(cells, 2))
+    if len(group) == 1:
+        return [free]
+    blind = problem.magnitude and group.inverts
+    two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2))] * _CLOUDS
+    three: list[Attempt] = []
+    seen: set[bytes] = set()
+    for pattern in patterns(grid):
+        signs = group.signs(pattern)
+        if signs is None:
+            continue
+        swaps: BoolArray = signs < 0
+        if compartments > 2:
+            three.append(Attempt(3, Symmetry.of(group.images, swaps, 3), pattern))
+        kept = group.part(~swaps)
+        if blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
+            seen.add(swaps.tobytes())
+            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2)))
+    certain = len(group) > (2 if blind else 1)
+    return [*two, *three, free] if certain else [*two, free, *three]
+
+
+def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:
+    """(g,) which operations leave the target's signals as they are. Local."""
+    protocol, relative = problem.simulator.protocol, problem.reference
+    members = [np.flatnonzero(protocol.sequence == number) for number in range(len(protocol.waveforms))]
+    wavevectors, signals = [protocol.q[one] for one in members], [relative[one] for one in members]
+    return shown(group, wavevectors, signals, problem.magnitude, noise)

@@ -1,0 +1,195 @@
+"""Symmetries that signals show, and partitions that have them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dmrifw_cell_labels.attempts import attempts
+from dmrifw_cell_labels.descent import Descent
+from dmrifw_cell_labels.misfit import Misfit
+from dmrifw_cell_labels.mixture import Walls
+from dmrifw_cell_labels.moves import Neighbourhood
+from dmrifw_cell_labels.rounding import rounded
+from dmrifw_cell_labels.search import LocalSearch
+from dmrifw_cell_labels.state import read_off
+from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
+
+from dmrifw import mesh
+from dmrifw.bridge import Simulator
+from dmrifw.inversion import InversionProblem
+from dmrifw.mesh import Grid
+from dmrifw.sequences import Protocol
+from dmrifw.typing import BoolArray, FloatArray, IntArray
+
+ROD = np.diag([1.0, 1.0, 0.2])
+BRICK = np.diag([1.0, 0.6, 0.2])
+OBLIQUE = np.array([[1.0, 0.3, 0.1], [0.3, 0.7, -0.2], [0.1, -0.2, 0.4]])
+
+
+@pytest.fixture(scope="module")
+def grid() -> Grid:
+    return mesh.bcc_grid(4, 26.6667)
+
+
+@pytest.fixture(scope="module")
+def group(grid: Grid) -> PointGroup:
+    return PointGroup.of(grid)
+
+
+def unswapped(group: PointGroup) -> BoolArray:
+    return np.zeros(len(group), dtype=bool)
+
+
+def test_a_bcc_grid_has_the_symmetries_of_a_cube(grid: Grid, group: PointGroup) -> None:
+    assert len(group) == 48
+    assert group.closed
+    assert group.inverts
+    middles = grid.points[grid.cells].mean(axis=1)
+    centre = (grid.points.max(axis=0) + grid.points.min(axis=0)) / 2
+    for matrix, image in zip(group.matrices, group.images, strict=True):
+        np.testing.assert_allclose(middles[image] - centre, (middles - centre) @ matrix.T, atol=1e-9)
+
+
+def test_a_brick_has_eight_of_them() -> None:
+    cube = mesh.bcc_grid(2, 13.4)
+    brick = PointGroup.of(replace(cube, points=cube.points * [1.0, 1.2, 1.5]))
+    assert len(brick) == 8
+    assert brick.closed
+
+
+@pytest.mark.parametrize(("tensor", "expected"), [(np.eye(3), 48), (ROD, 16), (BRICK, 8), (OBLIQUE, 2)])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_signals_show_the_symmetry_of_their_tensor(
+    group: PointGroup, tensor: FloatArray, expected: int, noise: float
+) -> None:
+    """exp(-q' D q) is as symmetric as D is, and always under the point reflection."""
+    protocol = Protocol.preset("spinverse")
+    q = protocol.q[protocol.sequence == 0]
+    unit = q / np.linalg.norm(q, axis=1).max()
+    generator = np.random.default_rng(0)
+    signal = np.exp(-2.0 * np.einsum("ni,ij,nj->n", unit, tensor, unit)) + noise * generator.standard_normal(len(q))
+    kept = shown(group, [q], [signal], True, noise)
+    assert kept.sum() == expected
+    assert np.abs(np.einsum("gij,jk,glk->gil", group.matrices, tensor, group.matrices) - tensor)[kept].max() < 1e-12
+
+
+def test_phases_tell_a_shape_from_its_point_reflection(group: PointGroup) -> None:
+    """Two unequal masses on the z axis: turns about it, and reflections through it, are left."""
+    protocol = Protocol.preset("spinverse")
+    q = protocol.q[protocol.sequence == 0]
+    signal = 0.7 * np.exp(4j * q[:, 2]) + 0.3 * np.exp(-9j * q[:, 2])
+    assert shown(group, [q], [signal], False, 0.0).sum() == 8
+    assert shown(group, [q], [np.abs(signal)], True, 0.0).sum() == 16
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"), [(mesh.Sphere(10.0), 48), (mesh.Cylinder(10.0), 16), (mesh.Cylinder(8.0, (0, 1, -1), 22.0), 8)]
+)
+def test_orbits_are_what_a_group_takes_into_each_other(
+    grid: Grid, group: PointGroup, shape: mesh.Shape, count: int
+) -> None:
+    labels = shape.label(grid)
+    own = group.part(np.all(labels[group.images] == labels, axis=1))
+    assert len(own) == count
+    symmetry = Symmetry.of(own.images, unswapped(own), 2)
+    assert symmetry.numbers.max() + 1 < 3 * len(grid.cells) / count
+    generator = np.random.default_rng(0)
+    shares = symmetry.averaged(generator.random((1, len(grid.cells))))
+    np.testing.assert_allclose(shares[:, own.images], np.broadcast_to(shares[:, None], (1, *own.images.shape)))
+    np.testing.assert_allclose(symmetry.averaged(shares), shares)
+    np.testing.assert_array_equal(symmetry.averaged(labels[None].astype(float))[0], labels)
+
+
+def keeping(group: PointGroup, pattern: FloatArray) -> tuple[PointGroup, FloatArray]:
+    """The operations that keep a pattern or change its sign, and which."""
+    assert group.signs(pattern) is None
+    ones = [group.part(np.arange(len(group)) == number) for number in range(len(group))]
+    part = group.part(np.array([one.signs(pattern) is not None for one in ones]))
+    signs = part.signs(pattern)
+    assert signs is not None
+    return part, signs
+
+
+def test_labels_swap_where_a_pattern_changes_its_sign(grid: Grid, group: PointGroup) -> None:
+    """Two halves of a ball, 1 where x > 0 and 2 where x < 0, are one unknown for each orbit of the ball."""
+    pattern = patterns(grid)[0]
+    kept, signs = keeping(group, pattern)
+    assert len(kept) == 16
+    assert (signs < 0).sum() == 8
+    symmetry = Symmetry.of(kept.images, signs < 0, 3)
+    ball = mesh.Sphere(10.0).label(grid)
+    halves = np.stack([ball * (pattern > 1e-9), ball * (pattern < -1e-9)]).astype(float)
+    np.testing.assert_array_equal(symmetry.averaged(halves), halves)
+    assert symmetry.numbers.max() + 1 < 2.5 * 2 * len(grid.cells) / len(kept)
+
+
+def mirrored(labels: IntArray, symmetry: Symmetry) -> bool:
+    """Whether a partition has a symmetry."""
+    swapped = np.where(labels > 0, 3 - labels, 0)
+    images = zip(symmetry.images, symmetry.swaps, strict=True)
+    return all(np.array_equal(labels[image], swapped if swap else labels) for image, swap in images)
+
+
+def test_moves_keep_a_symmetry(grid: Grid, group: PointGroup) -> None:
+    pattern = patterns(grid)[0]
+    part, signs = keeping(group, pattern)
+    symmetry = Symmetry.of(part.images, signs < 0, 3)
+    ball = mesh.Sphere(10.0).label(grid)
+    labels = ball * (1 * (pattern > 1e-9) + 2 * (pattern < -1e-9))
+    assert mirrored(labels, symmetry)
+    alone = Neighbourhood(grid).moves(labels, 3)
+    together = alone.under(symmetry)
+    assert 0 < len(together) < len(alone) / 4
+    for number in range(len(together)):
+        after = together.applied(number, labels)
+        assert (after != labels).any()
+        assert mirrored(after, symmetry)
+
+
+@pytest.fixture(scope="module")
+def rod(grid: Grid) -> IntArray:
+    return mesh.Cylinder(10.0).label(grid)
+
+
+@pytest.fixture(scope="module")
+def problem(grid: Grid, rod: IntArray) -> InversionProblem:
+    protocol = Protocol.preset("spinverse")
+    simulator = Simulator(grid, protocol, exterior="permeable", tolerance=1e-5)
+    permeability = torch.from_numpy(np.where(grid.boundary_faces(rod), 0.01, 100.0))
+    return InversionProblem(simulator, simulator(permeability=permeability).detach().numpy())
+
+
+def test_symmetric_shares_lead_to_a_symmetric_truth(
+    grid: Grid, group: PointGroup, rod: IntArray, problem: InversionProblem
+) -> None:
+    """48 unknowns instead of 576, from a cloud."""
+    own = group.part(np.all(rod[group.images] == rod, axis=1))
+    assert len(own) == 16
+    symmetry = Symmetry.of(own.images, unswapped(own), 2)
+    misfit = Misfit(problem, Walls(0.01, 100.0, True))
+    generator = np.random.default_rng(0)
+    cloud = np.clip(0.2 + 0.1 * generator.standard_normal((1, len(grid.cells))), 0.02, 0.98)
+    descent = Descent(symmetry.averaged(cloud), symmetry)
+    for step in range(20):
+        before, after = descent.step(misfit, 0.0 if step < 14 else 0.2)
+        assert after <= before
+        np.testing.assert_allclose(symmetry.averaged(descent.shares), descent.shares, atol=1e-12)
+    search = LocalSearch(misfit, Neighbourhood(grid), 2, symmetry)
+    start = search.valued(read_off(descent.shares, 0.5))
+    found = search.polished(rounded(misfit, start, 2, generator, symmetry), 10)
+    np.testing.assert_array_equal(found.labels, rod)
+
+
+def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> None:
+    tried = attempts(problem, 0.0, 3)
+    assert [len(one.symmetry.images) for one in tried[:2]] == [16, 16]
+    assert {one.count for one in tried} == {2, 3}
+    assert tried[-1].free
+    assert all(one.count == 2 for one in attempts(problem, 0.0, 2))
+    q = problem.simulator.protocol.q
+    generic = InversionProblem(problem.simulator, np.exp(-60.0 * np.einsum("ni,ij,nj->n", q, OBLIQUE, q)))
+    tried = attempts(generic, 0.0, 3)
+    free = next(number for number, one in enumerate(tried) if one.free)
+    assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[:free])
+    assert all(one.count == 3 for one in tried[free + 1 :])
