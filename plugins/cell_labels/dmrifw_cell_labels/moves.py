@@ -93,6 +93,14 @@ class Neighbourhood:
     Args:
         grid: The grid.
 
+    Attributes:
+        vertices: (N, 3) that cells use, um.
+        cells: (E, 4) their numbers.
+        sides: (I, 2) cells on both sides of each interior face.
+        volumes: (E,) um^3.
+        radii: (E,) distances of cells from the middle of the grid, um.
+        spacing: See `elements.spacing`, um.
+
     Local.
     """
 
@@ -104,6 +112,8 @@ class Neighbourhood:
         self.volumes = grid.cell_volumes
         self._middles = grid.points[grid.cells].mean(axis=1)
         self._tree = cKDTree(self._middles)
+        centre = (self.vertices.max(axis=0) + self.vertices.min(axis=0)) / 2
+        self.radii: FloatArray = np.linalg.norm(self._middles - centre, axis=1)
         self.spacing = spacing(grid)
 
     def moves(self, labels: IntArray, count: int) -> Moves:

@@ -35,8 +35,14 @@ _STRIDE = 5
 _LEVELS = (0.3, 0.5, 0.7)
 """Shares from which a cell of a symmetric descent is inside, one tried after the other."""
 
+_BUMP = 0.85
+"""Standard deviation of the bump that a symmetric descent begins at, over the radius of a ball of the same volume."""
+
+_WORTH_A_START = 4.0
+"""Misfit over that of the best of them up to which partitions read off shares are bettered."""
+
 _HOPEFUL = 0.03
-"""Error in S/S0 below which a symmetric partition is worth every single move."""
+"""Error in S/S0, beyond the noise, below which a symmetric partition is worth every single move, and kicks."""
 
 _KICKS = 3
 """Iterations without a better one after which it is given up."""
@@ -71,6 +77,11 @@ _CUT_INTO, _CUTS = 3, 4
 _FAITHFUL = 2e-3
 """Error in S/S0 at which a partition explains noiseless signals: twice what the simulator is asked for."""
 
+_CERTAIN, _PLAUSIBLE = 1.05, 1.25
+"""Error over the noise at which a partition explains noisy ones, and at which it may."""
+
+_LASTING = 2
+"""Times of patience that a partition which may explain them has to be the best."""
 
 _WORTH_A_CHECK = 1e-2
 """Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
@@ -142,14 +153,17 @@ class LabelSearch:
         walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
-        self._faithful = float(np.hypot(_FAITHFUL, 1.05 * self._misfit.noise))
+        self._faithful, self._plausible = (
+            float(np.hypot(_FAITHFUL, factor * self._misfit.noise)) for factor in (_CERTAIN, _PLAUSIBLE)
+        )
         self._attempts = attempts(problem, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
 
     @property
     def converged(self) -> bool:
-        """See `Optimizer`."""
-        return self.state.error <= self._faithful
+        """See `Optimizer`. Noise is seldom known well: what is almost as good counts when nothing better turns up."""
+        state, lasting = self.state, self.state.idle >= _LASTING * self.settings.patience
+        return state.error <= (self._plausible if lasting else self._faithful)
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
@@ -205,7 +219,7 @@ class LabelSearch:
         """The state an iteration later."""
         settings, attempt = self.settings, self._attempt
         generator = np.random.default_rng([settings.seed, state.tick])
-        state = replace(state, tick=state.tick + 1)
+        state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
         if state.steps < settings.descent:
             return self._clearer(state if state.steps else self._cloud(state, attempt, generator), attempt)
         if not attempt.free:
@@ -220,17 +234,23 @@ class LabelSearch:
         return self._another(state)
 
     def _cloud(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """Shares at random about the volume that the signals of the longest echo time are of."""
+        """Shares at random, of about the volume that signals of the longest echo time are of.
+
+        Symmetric ones form a bump in the middle, which more often ends well; others are even.
+        """
+        grid, others = self._neighbourhood, attempt.count - 1
         lossy = self.parametrization.exterior == "permeable"
-        grid = self._neighbourhood
         known = lossy and not self._problem.arbitrary_unit
-        share = np.clip(1.2 * self._misfit.volume / grid.volumes.sum() if known else 0.25, 0.05, 0.6)
-        shares = np.full((attempt.count - 1, len(grid.volumes)), share)
+        whole = grid.volumes.sum()
+        volume = np.clip(1.2 * self._misfit.volume / whole if known else 0.25, 0.05, 0.6) * whole
+        width = np.inf if attempt.free else _BUMP * np.cbrt(0.75 * volume / np.pi)
+        bump = np.exp(-0.5 * (grid.radii / width) ** 2)
+        shares = np.tile(volume / (bump @ grid.volumes) * bump, (others, 1))
         if attempt.pattern is not None:
             one = 0.5 + 0.5 * np.tanh(attempt.pattern / (_APART * grid.spacing))
             shares *= np.stack([one, 1 - one])
-        shares += 0.1 / (attempt.count - 1) * generator.standard_normal(shares.shape)
-        shares = attempt.symmetry.averaged(np.clip(shares, 0.02, 0.98 / (attempt.count - 1)))
+        shares = np.clip(shares, 0.02, 0.9 / others) + 0.1 / others * generator.standard_normal(shares.shape)
+        shares = attempt.symmetry.averaged(np.clip(shares, 0.02, 0.98 / others))
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
     def _clearer(self, state: State, attempt: Attempt) -> State:
@@ -252,9 +272,11 @@ class LabelSearch:
             starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
         else:
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
-        found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in starts]
+        least = min(one.misfit for one in starts)
+        different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
+        found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in different]
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS)
-        hopeful = self._misfit.relative_error(best.labels) < _HOPEFUL
+        hopeful = self._misfit.relative_error(best.labels) < np.hypot(_HOPEFUL, self._misfit.noise)
         if hopeful and best.misfit < min(state.values, default=np.inf):
             best = search.polished(best, _STEPS)
         state = self._kept(state, best)
@@ -317,7 +339,7 @@ class LabelSearch:
             state = replace(state, pool=pool[order], values=values[order])
         state = replace(state, stale=0 if better else state.stale + 1)
         if found.misfit < state.misfit:
-            state = replace(state, best=found.labels, misfit=found.misfit)
+            state = replace(state, best=found.labels, misfit=found.misfit, idle=0)
         return state
 
     def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:

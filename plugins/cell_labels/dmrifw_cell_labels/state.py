@@ -28,6 +28,7 @@ class State:
         steps: Steps of the descent of this attempt.
         age: Iterations after it.
         stale: Iterations since they found something better.
+        idle: Iterations since any attempt did.
     """
 
     shares: FloatArray
@@ -43,6 +44,7 @@ class State:
     steps: int = 0
     age: int = 0
     stale: int = 0
+    idle: int = 0
 
     @classmethod
     def new(cls, cells: int) -> State:
