@@ -190,6 +190,6 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     q = problem.simulator.protocol.q
     generic = InversionProblem(problem.simulator, np.exp(-60.0 * np.einsum("ni,ij,nj->n", q, OBLIQUE, q)))
     tried = attempts(generic, 0.0, 3)
-    free = next(number for number, one in enumerate(tried) if one.free)
-    assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[:free])
-    assert all(one.count == 3 for one in tried[free + 1 :])
+    free = [number for number, one in enumerate(tried) if one.free]
+    assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[: free[0]])
+    assert all(one.count == 3 for one in tried[free[-1] + 1 :])

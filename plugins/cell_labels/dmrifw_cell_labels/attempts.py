@@ -13,6 +13,9 @@ from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
 _CLOUDS = 2
 """Beginnings of the same symmetry that are tried in a row: whether a descent ends well depends on where it begins."""
 
+_FREE = 3
+"""The same without a symmetry, where signals show none to speak of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
@@ -65,7 +68,7 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2)))
     certain = len(group) > (2 if blind else 1)
-    return [*two, *three, free] if certain else [*two, free, *three]
+    return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]
 
 
 def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:

@@ -93,10 +93,10 @@ class LabelSearchSettings:
 
     Attributes:
         seed: Seed of everything random.
-        descent: Gauss-Newton steps of shares at the start of a round.
+        descent: Gauss-Newton steps of shares at the start of an attempt.
         scans: Iterations after them that turn the shares into partitions.
         patience: Iterations without a better partition after which compartments are cut in two, and after which, when
-            that does not help either, the round ends and the next begins elsewhere.
+            that does not help either, the attempt ends and the next begins elsewhere.
     """
 
     seed: int = 0
