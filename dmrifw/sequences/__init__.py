@@ -4,7 +4,7 @@ from dmrifw.sequences.directions import fibonacci_directions
 from dmrifw.sequences.oscillating import OGSE, TrapezoidalOGSE
 from dmrifw.sequences.presets import PRESETS
 from dmrifw.sequences.protocol import Protocol
-from dmrifw.sequences.pulsed import DDE, PGSE, PGSTE, TRSE
+from dmrifw.sequences.pulsed import DDE, PGSE, PGSTE, TRSE, LongNarrow
 from dmrifw.sequences.registry import WAVEFORMS, parameters, table_of, waveform_from
 from dmrifw.sequences.sampled import Sampled, sampled
 from dmrifw.sequences.tensor import BTensor
@@ -19,6 +19,7 @@ __all__ = [
     "TRSE",
     "WAVEFORMS",
     "BTensor",
+    "LongNarrow",
     "Protocol",
     "Sampled",
     "TrapezoidalOGSE",

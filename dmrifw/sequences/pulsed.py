@@ -1,4 +1,4 @@
-"""Waveforms made of trapezoidal pulses: PGSE, stimulated echo, twice-refocused, double diffusion encoding.
+"""Waveforms made of trapezoidal pulses: PGSE, stimulated echo, twice-refocused, long-narrow, double diffusion encoding.
 
 `delta` is a pulse's plateau and one ramp: its area over its height. A pulse lasts delta + ramp.
 """
@@ -158,6 +158,57 @@ class TRSE(PiecewiseLinear):
         """See `Waveform.diffusion_time`: b over the largest squared wave number."""
         first, second, _, _ = self.durations
         return self.b_per_squared_q() / (first + second) ** 2
+
+    @property
+    def is_antisymmetric(self) -> bool:
+        """See `Waveform.is_antisymmetric`."""
+        return is_odd(self.corners)
+
+
+@dataclass(frozen=True)
+class LongNarrow(PiecewiseLinear):
+    """Diffusion pore imaging: a long weak pulse, and a narrow strong one that refocuses it.
+
+    A molecule that has seen all of its pore during the long pulse has lost the phase of the pore's centre of mass; the
+    narrow pulse takes that of where it is. So the signal of a closed pore tends to the Fourier transform of its shape
+    about that centre, at the wave vector of the narrow pulse: a complex number, unlike that of PGSE, which is never
+    negative, and the same for a pore and its point reflection. The echo is at long + narrow + gap + 2 ramp.
+
+    Attributes:
+        long: Plateau and one ramp of the weak pulse, ms; of the order of the pore's length squared over diffusivity.
+        narrow: Plateau and one ramp of the strong pulse, ms.
+        gap: Time of no gradient between them, ms.
+        ramp: Rise and fall time of both, ms.
+
+    Source: Laun, Kuder, Semmler and Stieltjes, Phys. Rev. Lett. 107:048102 (2011).
+    """
+
+    long: float
+    narrow: float
+    gap: float = 0.0
+    ramp: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("long", "narrow"):
+            check_duration(getattr(self, name), name)
+            check_ramp(self.ramp, getattr(self, name), name)
+        check_duration(self.gap, "gap", zero=True)
+        if self.long < self.narrow:
+            raise InputError(
+                f"long = {self.long:g} ms is shorter than narrow = {self.narrow:g} ms", "swap them", key="long"
+            )
+
+    @cached_property
+    def corners(self) -> Corners:
+        """See `PiecewiseLinear.corners`."""
+        weak = (0.0, 0.0, self.narrow / self.long)
+        start = self.long + self.ramp + self.gap
+        return pulse_train([Pulse(0.0, self.long, self.ramp, weak), Pulse(start, self.narrow, self.ramp, _MINUS_Z)])
+
+    @property
+    def diffusion_time(self) -> float:
+        """See `Waveform.diffusion_time`: b over the largest squared wave number."""
+        return self.b_per_squared_q() / self.narrow**2
 
     @property
     def is_antisymmetric(self) -> bool:

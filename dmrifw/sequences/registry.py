@@ -8,7 +8,7 @@ from typing import Any
 
 from dmrifw.errors import InputError
 from dmrifw.sequences.oscillating import OGSE, TrapezoidalOGSE
-from dmrifw.sequences.pulsed import DDE, PGSE, PGSTE, TRSE
+from dmrifw.sequences.pulsed import DDE, PGSE, PGSTE, TRSE, LongNarrow
 from dmrifw.sequences.sampled import Sampled
 from dmrifw.sequences.tensor import BTensor
 from dmrifw.sequences.waveforms import Waveform
@@ -18,6 +18,7 @@ WAVEFORMS: dict[str, Any] = {
     "pgse": PGSE,
     "pgste": PGSTE,
     "trse": TRSE,
+    "long-narrow": LongNarrow,
     "dde": DDE,
     "ogse": OGSE,
     "trapezoidal-ogse": TrapezoidalOGSE,

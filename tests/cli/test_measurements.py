@@ -19,6 +19,7 @@ from dmrifw.sequences import (
     PGSTE,
     TRSE,
     BTensor,
+    LongNarrow,
     Protocol,
     Sampled,
     TrapezoidalOGSE,
@@ -40,6 +41,7 @@ def built(text: str, folder: Path = Path()) -> Protocol:
         ("delta = 10\nDelta = '0.02 s'\nramp = '500 us'", PGSE(10, 20, 0.5)),
         ("waveform = 'pgste'\ndelta = 3\nDelta = 60\nmixing = 50", PGSTE(3, 60, 0, 50)),
         ("waveform = 'trse'\ndurations = [4, 7, 6, '5 ms']\npause = 3", TRSE((4, 7, 6, 5), 3)),
+        ("waveform = 'long-narrow'\nlong = 40\nnarrow = 1\nramp = 0.2", LongNarrow(40, 1, 0, 0.2)),
         ("waveform = 'dde'\ndelta = 3\nDelta = 12\nmixing = 20\nangle = 90", DDE(3, 12, 20, 90)),
         ("waveform = 'ogse'\ndelta = 20\nDelta = 25\nperiods = 2\nphase = 'sin'", OGSE(20, 25, 2, "sin")),
         (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmrifw.errors import InputError
-from dmrifw.sequences import DDE, OGSE, PGSE, PGSTE, TRSE, BTensor, Sampled, TrapezoidalOGSE, sampled, table_of
+from dmrifw.sequences import DDE, OGSE, PGSE, PGSTE, TRSE, BTensor, LongNarrow, Sampled, TrapezoidalOGSE, sampled, table_of
 from dmrifw.sequences import waveform_from as from_table
 
 SHAPES = {
@@ -18,6 +18,8 @@ SHAPES = {
     "pgste": PGSTE(3, 60, 0.5, 50),
     "trse": TRSE((4, 7, 7, 4), 3, 0, 0.5),
     "trse, lopsided": TRSE((4, 7, 6, 5), 3, 1, 0.5),
+    "long-narrow": LongNarrow(40, 1, 3, 0.5),
+    "long-narrow, alike": LongNarrow(5, 5),
     "dde, parallel": DDE(3, 12, 20),
     "dde, antiparallel": DDE(3, 12, 20, 180),
     "dde, oblique": DDE(3, 12, 20, 70, 30, 0.4),
@@ -207,6 +209,7 @@ def test_samples_keep_the_wave_vector_at_their_ticks(shape):
         (lambda: PGSTE(10, 60, 0, 51), "mixing", "does not fit in the 50 ms"),
         (lambda: TRSE((4, 7, 7, 5)), "durations", "does not refocus"),
         (lambda: TRSE((4, 7, 7)), "durations", "3 durations"),
+        (lambda: LongNarrow(1, 40), "long", "shorter than narrow"),
         (lambda: DDE(3, 12, 2), "mixing", "start of the second pulse"),
         (lambda: DDE(3, 12, 20, 190), "angle", "0 to 180"),
         (lambda: OGSE(20, 19, 2), "Delta", "trains would overlap"),

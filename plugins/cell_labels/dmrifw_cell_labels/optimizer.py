@@ -74,11 +74,9 @@ _WORTH_A_CUT = 0.7
 _CUT_INTO, _CUTS = 3, 4
 """Labels after a cut, and cuts that are followed."""
 
-_FAITHFUL = 2e-3
-"""Error in S/S0 at which a partition explains noiseless signals: twice what the simulator is asked for."""
-
-_CERTAIN, _PLAUSIBLE = 1.05, 1.25
-"""Error over the noise at which a partition explains noisy ones, and at which it may."""
+_CERTAIN, _PLAUSIBLE = (5e-4, 1.05), (2e-3, 1.25)
+"""Error in S/S0 without noise, and over the noise, at which a partition explains signals, and at which it may: half of
+what the simulator is asked for, and twice that. Of a reflecting tissue inner walls change little more."""
 
 _LASTING = 2
 """Times of patience that a partition which may explain them has to be the best."""
@@ -154,14 +152,14 @@ class LabelSearch:
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
         self._faithful, self._plausible = (
-            float(np.hypot(_FAITHFUL, factor * self._misfit.noise)) for factor in (_CERTAIN, _PLAUSIBLE)
+            float(np.hypot(least, factor * self._misfit.noise)) for least, factor in (_CERTAIN, _PLAUSIBLE)
         )
         self._attempts = attempts(problem, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
 
     @property
     def converged(self) -> bool:
-        """See `Optimizer`. Noise is seldom known well: what is almost as good counts when nothing better turns up."""
+        """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
         state, lasting = self.state, self.state.idle >= _LASTING * self.settings.patience
         return state.error <= (self._plausible if lasting else self._faithful)
 
