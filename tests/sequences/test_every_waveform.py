@@ -8,7 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmrifw.errors import InputError
-from dmrifw.sequences import DDE, OGSE, PGSE, PGSTE, TRSE, BTensor, LongNarrow, Sampled, TrapezoidalOGSE, sampled, table_of
+from dmrifw.sequences import (
+    DDE,
+    OGSE,
+    PGSE,
+    PGSTE,
+    TRSE,
+    BTensor,
+    LongNarrow,
+    Sampled,
+    TrapezoidalOGSE,
+    sampled,
+    table_of,
+)
 from dmrifw.sequences import waveform_from as from_table
 
 SHAPES = {
