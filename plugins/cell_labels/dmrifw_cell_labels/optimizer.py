@@ -78,8 +78,8 @@ _CERTAIN, _PLAUSIBLE = (5e-4, 1.05), (2e-3, 1.25)
 """Error in S/S0 without noise, and over the noise, at which a partition explains signals, and at which it may: half of
 what the simulator is asked for, and twice that. Of a reflecting tissue inner walls change little more."""
 
-_LASTING = 2
-"""Times of patience that a partition which may explain them has to be the best."""
+_LASTING = 20
+"""Iterations that a partition which may explain them has to be the best."""
 
 _WORTH_A_CHECK = 1e-2
 """Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
@@ -100,7 +100,7 @@ class LabelSearchSettings:
     seed: int = 0
     descent: int = 20
     scans: int = 5
-    patience: int = 10
+    patience: int = 25
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
@@ -160,7 +160,7 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
-        state, lasting = self.state, self.state.idle >= _LASTING * self.settings.patience
+        state, lasting = self.state, self.state.idle >= _LASTING
         return state.error <= (self._plausible if lasting else self._faithful)
 
     def look(self, iteration: int, stage: Stage) -> Look:
