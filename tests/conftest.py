@@ -1,15 +1,18 @@
-"""Shared by all tests: the published grid and its sphere, and one BLAS thread.
+"""Shared by all tests: the published grid and its sphere, one BLAS thread, and a Ctrl-C that interrupts.
 
-The problems are tiny, and threads would only wait for each other.
+The problems are tiny, and threads would only wait for each other. What a shell starts in the background ignores Ctrl-C,
+which tests of interruptions raise.
 """
 
 import os
+import signal
 
 import pytest
 from threadpoolctl import threadpool_limits
 
 threadpool_limits(1, user_api="blas")  # a pytest plugin may have loaded numpy before this file is read
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for the programs that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

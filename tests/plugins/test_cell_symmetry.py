@@ -193,3 +193,13 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     free = [number for number, one in enumerate(tried) if one.free]
     assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[: free[0]])
     assert all(one.count == 3 for one in tried[free[-1] + 1 :])
+
+
+def test_noise_may_hide_that_a_tissue_is_not_symmetric(problem: InversionProblem) -> None:
+    """One turn and one mirror are certain without noise; with it, partitions without them come before cuts in three."""
+    tensor, q = np.array([[0.4, 0.2, 0.0], [0.2, 0.7, 0.0], [0.0, 0.0, 1.0]]), problem.simulator.protocol.q
+    tilted = InversionProblem(problem.simulator, np.exp(-300.0 * np.einsum("ni,ij,nj->n", q, tensor, q)))
+    for noise, first in ((0.0, 3), (0.02, 2)):
+        tried = attempts(tilted, noise, 3)
+        assert len(tried[0].symmetry.images) == 4
+        assert next(one for one in tried if one.free or one.count == 3).count == first

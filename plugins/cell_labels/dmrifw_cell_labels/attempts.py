@@ -16,6 +16,9 @@ _CLOUDS = 2
 _FREE = 3
 """The same without a symmetry, where signals show none to speak of."""
 
+_NOISY = 5e-3
+"""Noise, in S/S0, which may hide that a tissue is not quite symmetric."""
+
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
@@ -42,7 +45,8 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
 
     First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
     magnitudes always have, of three. Then any. Magnitudes show a point reflection that the tissue may not have: its
-    subgroups without are tried too. Three compartments of the symmetry that all magnitudes have come last.
+    subgroups without are tried too. Three compartments of the symmetry that all magnitudes have come last, as do
+    those of twice that in noisy signals, whose asymmetry may be hidden.
 
     Local.
     """
@@ -67,7 +71,7 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
         if blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2)))
-    certain = len(group) > (2 if blind else 1)
+    certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
     return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]
 
 
