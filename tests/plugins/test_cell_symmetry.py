@@ -12,7 +12,7 @@ from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import LocalSearch
-from dmrifw_cell_labels.state import read_off
+from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
 
 from dmrifw import mesh
@@ -101,14 +101,20 @@ def test_orbits_are_what_a_group_takes_into_each_other(
     np.testing.assert_array_equal(symmetry.averaged(labels[None].astype(float))[0], labels)
 
 
-def keeping(group: PointGroup, pattern: FloatArray) -> tuple[PointGroup, FloatArray]:
+def keeping(group: PointGroup, pattern: FloatArray) -> tuple[PointGroup, IntArray]:
     """The operations that keep a pattern or change its sign, and which."""
-    assert group.signs(pattern) is None
-    ones = [group.part(np.arange(len(group)) == number) for number in range(len(group))]
-    part = group.part(np.array([one.signs(pattern) is not None for one in ones]))
-    signs = part.signs(pattern)
-    assert signs is not None
-    return part, signs
+    signs = group.signs(pattern)
+    part = group.part(signs != 0)
+    assert 0 < len(part) < len(group)
+    np.testing.assert_array_equal(pattern[part.images], signs[signs != 0][:, None] * pattern)
+    return part, signs[signs != 0]
+
+
+def test_a_group_takes_one_plane_into_another_and_not_into_a_diagonal_one(grid: Grid, group: PointGroup) -> None:
+    z, y, x, *diagonal = patterns(grid)[:9]
+    assert all(group.takes(x, one) for one in (y, z, -x))
+    assert not any(group.takes(x, one) for one in diagonal)
+    assert all(group.takes(diagonal[0], one) for one in diagonal)
 
 
 def test_labels_swap_where_a_pattern_changes_its_sign(grid: Grid, group: PointGroup) -> None:
@@ -193,6 +199,29 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     free = [number for number, one in enumerate(tried) if one.free]
     assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[: free[0]])
     assert all(one.count == 3 for one in tried[free[-1] + 1 :])
+
+
+def test_three_compartments_may_have_half_of_what_signals_show(grid: Grid, problem: InversionProblem) -> None:
+    """A cylinder cut in two by a plane along it looks the same after a quarter turn, but for the wall inside."""
+    y, x = patterns(grid)[1:3]
+    tried = [one for one in attempts(problem, 0.0, 3) if one.count == 3 and not one.free]
+    cuts = [one for one in tried if np.array_equal(one.pattern, x) or np.array_equal(one.pattern, y)]
+    assert {len(one.symmetry.images) for one in cuts} == {8}
+    assert len({one.pattern.tobytes() for one in cuts if one.pattern is not None}) == 1
+    sizes = [len(one.symmetry.images) for one in tried]
+    assert sizes[: len(sizes) // 2] == sorted(sizes[: len(sizes) // 2], reverse=True)
+
+
+def test_shares_wait_best_first_and_the_hopeless_are_dropped() -> None:
+    state = State.new(5)
+    for attempt, gray in enumerate((300.0, 5000.0, 100.0, 350.0)):
+        shares = np.full((2, 5), float(attempt))
+        state = replace(state, attempt=attempt, shares=shares).with_waiting(gray, 4.0)
+    np.testing.assert_array_equal(state.grays, [100.0, 300.0, 350.0])
+    np.testing.assert_array_equal(state.owners, [2, 0, 3])
+    following = replace(state, shares=np.zeros((1, 5)), count=2).with_first_waiting()
+    assert (following.attempt, following.count, len(following.grays)) == (2, 3, 2)
+    np.testing.assert_array_equal(following.shares, np.full((2, 5), 2.0))
 
 
 def test_noise_may_hide_that_a_tissue_is_not_symmetric(problem: InversionProblem) -> None:

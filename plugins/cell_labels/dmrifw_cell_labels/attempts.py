@@ -16,6 +16,9 @@ _CLOUDS = 2
 _FREE = 3
 """The same without a symmetry, where signals show none to speak of."""
 
+_LEAST_PART = 1 / 3
+"""Of the symmetry that signals show, in three compartments: a wall inside may break it and hardly be seen."""
+
 _NOISY = 5e-3
 """Noise, in S/S0, which may hide that a tissue is not quite symmetric."""
 
@@ -39,14 +42,20 @@ class Attempt:
         """Whether partitions are held to no symmetry."""
         return self.symmetry.trivial
 
+    @property
+    def raced(self) -> bool:
+        """Whether it goes on past the descent only if it is among the best of its kind there."""
+        return self.count > 2 and not self.free
+
 
 def attempts(problem: InversionProblem, noise: float, compartments: int) -> list[Attempt]:
     """What to try, in this order, for signals with some noise, and again from the beginning.
 
     First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
-    magnitudes always have, of three. Then any. Magnitudes show a point reflection that the tissue may not have: its
-    subgroups without are tried too. Three compartments of the symmetry that all magnitudes have come last, as do
-    those of twice that in noisy signals, whose asymmetry may be hidden.
+    magnitudes always have, of three, or of a large part of it, since a wall between the two others changes signals
+    little. Then any. Magnitudes show a point reflection that the tissue may not have: its subgroups without are tried
+    too. Three compartments of the symmetry that all magnitudes have come last, as do those of twice that in noisy
+    signals, whose asymmetry may be hidden.
 
     Local.
     """
@@ -58,21 +67,26 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
         return [free]
     blind = problem.magnitude and group.inverts
     two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2))] * _CLOUDS
-    three: list[Attempt] = []
     seen: set[bytes] = set()
+    fields: list[FloatArray] = []
+    whole: list[Attempt] = []
+    broken: list[Attempt] = []
     for pattern in patterns(grid):
-        signs = group.signs(pattern)
-        if signs is None:
+        if any(group.takes(pattern, one) for one in fields):
             continue
-        swaps: BoolArray = signs < 0
-        if compartments > 2:
-            three.append(Attempt(3, Symmetry.of(group.images, swaps, 3), pattern))
-        kept = group.part(~swaps)
-        if blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
+        fields.append(pattern)
+        signs = group.signs(pattern)
+        part, swaps = group.part(signs != 0), signs[signs != 0] < 0
+        if compartments > 2 and len(part) >= _LEAST_PART * len(group):
+            three = whole if len(part) == len(group) else broken
+            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), pattern))
+        kept = group.part(signs > 0)
+        if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2)))
+    three = [*whole, *broken]
     certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
-    return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]
+    return [*two, *three * _CLOUDS, free] if certain else [*two, *[free] * _FREE, *three]
 
 
 def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:

@@ -39,7 +39,8 @@ _BUMP = 0.85
 """Standard deviation of the bump that a symmetric descent begins at, over the radius of a ball of the same volume."""
 
 _WORTH_A_START = 4.0
-"""Misfit over that of the best of them up to which partitions read off shares are bettered."""
+"""Misfit over that of the best of them up to which partitions read off shares, and shares of three symmetric
+compartments, are bettered."""
 
 _HOPEFUL = 0.03
 """Error in S/S0, beyond the noise, below which a symmetric partition is worth every single move, and kicks."""
@@ -168,7 +169,7 @@ class LabelSearch:
         with torch.no_grad():
             fields = detached(self.parametrization())
         state = self.state
-        loss = state.misfit if np.isfinite(state.misfit) else self._cloudy()
+        loss = state.misfit if np.isfinite(state.misfit) else self._cloudy(state)
         control = {"attempt": float(state.attempt), "compartments": float(state.count)}
         return Look(loss, {"data_loss": loss}, control, 0.0, fields, 0.0, 0.0)
 
@@ -206,16 +207,15 @@ class LabelSearch:
         self._problem.forget()
         return self._problem.relative_error(fields)
 
-    def _cloudy(self) -> float:
-        return self._misfit.of_shares(with_the_rest(self.state.shares))
+    def _cloudy(self, state: State) -> float:
+        return self._misfit.of_shares(with_the_rest(state.shares))
 
-    @property
-    def _attempt(self) -> Attempt:
-        return self._attempts[self.state.attempt % len(self._attempts)]
+    def _numbered(self, number: int) -> Attempt:
+        return self._attempts[number % len(self._attempts)]
 
     def _advanced(self, state: State) -> State:
         """The state an iteration later."""
-        settings, attempt = self.settings, self._attempt
+        settings, attempt = self.settings, self._numbered(state.attempt)
         generator = np.random.default_rng([settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
         if state.steps < settings.descent:
@@ -252,16 +252,22 @@ class LabelSearch:
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
     def _clearer(self, state: State, attempt: Attempt) -> State:
-        """Some steps of the shares, until they have settled."""
+        """Some steps of the shares, until they have settled; those of three symmetric compartments then wait.
+
+        Where these begin apart by another field than the truth, they end at ten times its misfit and more.
+        """
         descent, steps, most = Descent(state.shares, attempt.symmetry, state.radius), state.steps, self.settings.descent
         for _ in range(_STRIDE):
             before, after = descent.step(self._misfit, 0.0 if steps < _GRAY else _BINARY)
             descent.radius, steps = max(descent.radius, 0.1), steps + 1
-            if steps > _GRAY and before - after < 1e-3 * before:
-                steps = most
+            if before - after < 1e-3 * before:
+                steps = most if steps > _GRAY else _GRAY
             if steps >= most:
                 break
-        return replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
+        state = replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
+        if steps < most or not attempt.raced:
+            return state
+        return self._another(state.with_waiting(self._cloudy(state), _WORTH_A_START))
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
@@ -325,8 +331,12 @@ class LabelSearch:
         return replace(after, stale=0)
 
     def _another(self, state: State) -> State:
-        state = replace(state, attempt=state.attempt + 1, steps=0, age=0, stale=0)
-        return replace(state, pool=state.pool[:0], values=state.values[:0])
+        """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
+        state = replace(state, steps=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
+        begun = state.begun + 1
+        if len(state.grays) and not self._numbered(begun).raced:
+            return replace(state.with_first_waiting(), steps=self.settings.descent)
+        return replace(state, attempt=begun, begun=begun)
 
     def _kept(self, state: State, found: Found) -> State:
         """The state with a partition among those of the attempt, which is where it belongs if it is new."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,9 +22,13 @@ class State:
         misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
+        waiting: (n, K - 1, E) shares at which descents of other attempts ended, and which wait to be made partitions.
+        grays: (n,) their misfits, ascending.
+        owners: (n,) their attempts.
         radius: Of the descent.
         tick: Iterations done.
-        attempt: Attempts done.
+        attempt: The attempt that is made.
+        begun: Attempts begun before it.
         steps: Steps of the descent of this attempt.
         age: Iterations after it.
         stale: Iterations since they found something better.
@@ -35,12 +39,16 @@ class State:
     best: IntArray
     pool: IntArray
     values: FloatArray
+    waiting: FloatArray
+    grays: FloatArray
+    owners: IntArray
     misfit: float = np.inf
     error: float = np.inf
     count: int = 2
     radius: float = 0.5
     tick: int = 0
     attempt: int = 0
+    begun: int = 0
     steps: int = 0
     age: int = 0
     stale: int = 0
@@ -49,8 +57,23 @@ class State:
     @classmethod
     def new(cls, cells: int) -> State:
         """Of a search on so many cells that has not begun. Local."""
-        none = np.zeros((0, cells), dtype=np.int64)
-        return cls(np.zeros((1, cells)), np.zeros(cells, dtype=np.int64), none, np.zeros(0))
+        shares, none, nothing = np.zeros((1, cells)), np.zeros((0, cells), dtype=np.int64), np.zeros(0)
+        best, nobody = np.zeros(cells, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return cls(shares, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
+
+    def with_waiting(self, gray: float, most: float) -> State:
+        """The state in which its shares wait, with those of a misfit up to so many times the lowest. Local."""
+        grays = np.append(self.grays, gray)
+        order = np.argsort(grays, kind="stable")
+        order = order[grays[order] <= most * grays.min()]
+        waiting, owners = np.concatenate([self.waiting, self.shares[None]]), np.append(self.owners, self.attempt)
+        return replace(self, waiting=waiting[order], grays=grays[order], owners=owners[order])
+
+    def with_first_waiting(self) -> State:
+        """The state that goes on with the shares of the lowest misfit that wait. Local."""
+        shares, attempt = self.waiting[0], int(self.owners[0])
+        left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
+        return replace(left, shares=shares, attempt=attempt, count=len(shares) + 1)
 
     @property
     def known(self) -> list[Found]:

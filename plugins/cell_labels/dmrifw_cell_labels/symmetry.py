@@ -81,12 +81,21 @@ class PointGroup:
         """Whether the point reflection is among them."""
         return bool(np.any(np.all(np.abs(self.matrices + np.eye(3)) < 0.5, axis=(1, 2))))
 
-    def signs(self, field: FloatArray) -> FloatArray | None:
-        """(g,) 1 where an operation leaves an (E,) field as it is, -1 where it changes its sign, None otherwise."""
-        turned, slack = field[self.images], 1e-6 * float(np.abs(field).max())
-        same = np.all(np.abs(turned - field) <= slack, axis=1)
-        opposite = np.all(np.abs(turned + field) <= slack, axis=1)
-        return np.where(same, 1.0, -1.0) if np.all(same | opposite) else None
+    def signs(self, field: FloatArray) -> IntArray:
+        """(g,) 1 where an operation leaves an (E,) field as it is, -1 where it changes its sign, 0 otherwise. Local."""
+        return _alike(field[self.images], field)
+
+    def takes(self, field: FloatArray, other: FloatArray) -> bool:
+        """Whether an operation takes one (E,) field into another, or into its negative. Local."""
+        return bool(np.any(_alike(field[self.images], other)))
+
+
+def _alike(fields: FloatArray, other: FloatArray) -> IntArray:
+    """(g,) 1 where one of (g, E) fields is another, -1 where it is its negative, 0 otherwise."""
+    slack = 1e-6 * float(np.abs(other).max())
+    same = np.all(np.abs(fields - other) <= slack, axis=1)
+    opposite = np.all(np.abs(fields + other) <= slack, axis=1)
+    return same.astype(int) - opposite
 
 
 @dataclass(frozen=True, eq=False)
