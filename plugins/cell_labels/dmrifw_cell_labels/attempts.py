@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from dmrifw.inversion import InversionProblem
 from dmrifw.typing import BoolArray, FloatArray
 from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
 
-_CLOUDS = 2
-"""Beginnings of the same symmetry that are tried in a row: whether a descent ends well depends on where it begins."""
+_WIDTHS = (0.85, 2.0)
+"""Standard deviations of the bumps that symmetric descents begin at, over the radius of a ball of the same volume, one
+tried after the other: which of them leads home depends on the shape."""
 
 _FREE = 3
 """The same without a symmetry, where signals show none to speak of."""
@@ -30,11 +31,13 @@ class Attempt:
     Attributes:
         count: Compartments to begin with, the one around included.
         symmetry: What partitions are held to.
+        width: Of the bump that it begins at, over the radius of a ball of the same volume.
         pattern: (E,) field by whose signs three compartments begin apart; None for two.
     """
 
     count: int
     symmetry: Symmetry
+    width: float = np.inf
     pattern: FloatArray | None = None
 
     @property
@@ -66,7 +69,8 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     if len(group) == 1:
         return [free]
     blind = problem.magnitude and group.inverts
-    two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2))] * _CLOUDS
+    first, *_ = _WIDTHS
+    two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
     seen: set[bytes] = set()
     fields: list[FloatArray] = []
     whole: list[Attempt] = []
@@ -79,14 +83,14 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
         part, swaps = group.part(signs != 0), signs[signs != 0] < 0
         if compartments > 2 and len(part) >= _LEAST_PART * len(group):
             three = whole if len(part) == len(group) else broken
-            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), pattern))
+            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), first, pattern))
         kept = group.part(signs > 0)
         if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
-            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2)))
-    three = [*whole, *broken]
+            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), first))
+    three = [replace(one, width=width) for width in _WIDTHS for one in (*whole, *broken)]
     certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
-    return [*two, *three * _CLOUDS, free] if certain else [*two, *[free] * _FREE, *three]
+    return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]
 
 
 def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:

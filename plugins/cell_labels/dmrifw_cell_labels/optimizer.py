@@ -35,9 +35,6 @@ _STRIDE = 5
 _LEVELS = (0.3, 0.5, 0.7)
 """Shares from which a cell of a symmetric descent is inside, one tried after the other."""
 
-_BUMP = 0.85
-"""Standard deviation of the bump that a symmetric descent begins at, over the radius of a ball of the same volume."""
-
 _WORTH_A_START = 4.0
 """Misfit over that of the best of them up to which partitions read off shares, and shares of three symmetric
 compartments, are bettered."""
@@ -241,7 +238,7 @@ class LabelSearch:
         known = lossy and not self._problem.arbitrary_unit
         whole = grid.volumes.sum()
         volume = np.clip(1.2 * self._misfit.volume / whole if known else 0.25, 0.05, 0.6) * whole
-        width = np.inf if attempt.free else _BUMP * np.cbrt(0.75 * volume / np.pi)
+        width = attempt.width * np.cbrt(0.75 * volume / np.pi)
         bump = np.exp(-0.5 * (grid.radii / width) ** 2)
         shares = np.tile(volume / (bump @ grid.volumes) * bump, (others, 1))
         if attempt.pattern is not None:
