@@ -125,6 +125,24 @@ def test_derivatives_of_a_mixture_are_differences(exterior: Exterior, magnitude:
     np.testing.assert_allclose(found, difference, atol=1e-2 * np.abs(difference).max())
 
 
+def test_sparse_modes_are_the_dense_ones(
+    grid: Grid, ball: IntArray, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ball has modes of equal rates, all of which Lanczos steps have to find."""
+    tissue = SignalModel(grid, protocol).operators.tissue
+    model = Mixture(grid, tissue, protocol, np.arange(len(protocol)), Walls(0.01, 100.0, leaky=True))
+    shares = 0.1 + 0.8 * one_hot(ball, 2)
+    dense = model.signal(shares)
+    monkeypatch.setattr("dmrifw_cell_labels.mixture._DENSE", 1)
+    assert np.abs(model.signal(shares) - dense).max() < 1e-9 * np.abs(dense).max()
+
+
+def test_a_truth_is_explained_and_a_larger_ball_is_not(grid: Grid, protocol: Protocol, ball: IntArray) -> None:
+    misfit = Misfit(problem_of(grid, protocol, ball), Walls(0.01, 100.0, leaky=True))
+    assert misfit.explained(one_hot(ball, 2))
+    assert not misfit.explained(one_hot(mesh.cell_labels(grid, mesh.Sphere(12.5)), 2))
+
+
 def test_a_bounded_minimum_satisfies_its_conditions() -> None:
     """The slope is 0 where a variable is free, pushes outwards at the upper bound and inwards at the lower one."""
     generator = np.random.default_rng(1)

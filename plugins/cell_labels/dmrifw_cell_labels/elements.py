@@ -85,6 +85,12 @@ class Elements:
         full[j, i] = entries
         return full
 
+    def sparse(self, entries: FloatArray) -> sp.csc_array:
+        """(N, N) the same, sparse. Local."""
+        (i, j), apart = self.pairs.T, self.pairs[:, 0] != self.pairs[:, 1]
+        places = (np.concatenate([i, j[apart]]), np.concatenate([j, i[apart]]))
+        return sp.csc_array((np.concatenate([entries, entries[apart]]), places), (self.size, self.size))
+
     def _number_pairs(self) -> None:
         ends = self.cells[:, [(a, b) for a in range(4) for b in range(a, 4)]].reshape(-1, 2)
         self.pairs: IntArray = np.unique(np.sort(ends, axis=1), axis=0)

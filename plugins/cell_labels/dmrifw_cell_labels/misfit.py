@@ -120,10 +120,18 @@ class Misfit:
 
     def of_shares(self, shares: FloatArray, edge: float = 0.1) -> float:
         """The same for shares, whose differences d count as sqrt(d^2 + edge^2) - edge. Local."""
-        residuals = self._differences(self._relative(self._mixture.signal(shares)), self._sigma)
+        residuals = self._of_mixture(shares)
         left, right = self.sides.T
         steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
         return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
+
+    def explained(self, shares: FloatArray) -> bool:
+        """Whether the signals of (K, E) shares are within twice the error that those of a mixture have. Local."""
+        residuals = self._of_mixture(shares)
+        return bool(np.mean(residuals**2) < 4)
+
+    def _of_mixture(self, shares: FloatArray) -> FloatArray:
+        return self._differences(self._relative(self._mixture.signal(shares)), self._sigma)
 
     @property
     def _first(self) -> IntArray:

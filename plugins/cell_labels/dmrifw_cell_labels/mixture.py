@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg as sl
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
@@ -28,6 +29,12 @@ from dmrifw_cell_labels.evolution import Basis, Interval, evolve, played, propag
 
 Single: TypeAlias = npt.NDArray[np.float32]
 SingleComplex: TypeAlias = npt.NDArray[np.complex64]
+
+_DENSE = 600
+"""Vertices from which matrices are sparse."""
+
+_SHIFT = 0.05
+"""Rate below zero about which sparse ones are inverted, 1/ms."""
 
 _GAUSS = 8
 """Quadrature points of the derivative in an interval without gradient."""
@@ -149,21 +156,25 @@ class Mixture:
         positions = [np.zeros((count * wanted, count * wanted)) for _ in range(3)]
         for k in range(count):
             place = slice(k * wanted, (k + 1) * wanted)
-            mass = self.elements.matrix(self.elements.mass @ room[k])
-            stiffness = self.elements.matrix(self.elements.stiffness @ flow[k] + self._loss(k, flow[k]))
-            values, modes = sl.eigh(stiffness, mass, subset_by_index=[0, wanted - 1])
+            mass = self._matrix(self.elements.mass @ room[k])
+            stiffness = self._matrix(self.elements.stiffness @ flow[k] + self._loss(k, flow[k]))
+            values, modes = _lowest(stiffness, mass, wanted)
             fields[k, :, place] = modes
             rates.append(values)
             start[place] = modes.T @ mass.sum(axis=1)
             for position, moment in zip(positions, self.elements.moments, strict=True):
-                position[place, place] = modes.T @ self.elements.matrix(moment @ room[k]) @ modes
+                position[place, place] = modes.T @ (self._matrix(moment @ room[k]) @ modes)
         total = np.diag(np.concatenate(rates))
         for k, other in combinations(range(count), 2):
-            trace = self.elements.matrix(self.elements.traces @ self._exchange(shares, k, other))
+            trace = self._matrix(self.elements.traces @ self._exchange(shares, k, other))
             jump = fields[k] - fields[other]
-            total += jump.T @ trace @ jump
+            total += jump.T @ (trace @ jump)
         values, mix = np.linalg.eigh(total)
         return ModesOfFields(values, mix.T @ start, [mix.T @ one @ mix for one in positions], fields @ mix)
+
+    def _matrix(self, entries: FloatArray) -> FloatArray | sp.csc_array:
+        """(N, N) a matrix of elements, sparse where that is faster."""
+        return self.elements.matrix(entries) if self.elements.size < _DENSE else self.elements.sparse(entries)
 
     def _loss(self, k: int, flow: FloatArray) -> FloatArray:
         """(P,) entries of what is lost through exterior faces."""
@@ -291,6 +302,19 @@ def _summed(v: SingleComplex, u: SingleComplex) -> Single:
     """(n, a, a) real part of the sum over times of v u', for (t, a, n) both."""
     left, right = (np.ascontiguousarray(one.transpose(2, 1, 0)).view(np.float32) for one in (v.conj(), u))
     return np.asarray(np.matmul(left, right.transpose(0, 2, 1)))
+
+
+def _lowest(
+    stiffness: FloatArray | sp.csc_array, mass: FloatArray | sp.csc_array, count: int
+) -> tuple[FloatArray, FloatArray]:
+    """(count,) and (N, count) the lowest modes, those of sparse matrices by shifted and inverted Lanczos steps."""
+    if not sp.issparse(stiffness):
+        values, modes = sl.eigh(stiffness, mass, subset_by_index=[0, count - 1])
+        return values, modes
+    start = np.random.default_rng(0).standard_normal(stiffness.shape[0])  # without symmetry, to miss no mode
+    values, modes = spla.eigsh(stiffness, count, mass, sigma=-_SHIFT, v0=start)
+    order = np.argsort(values)
+    return values[order], modes[:, order]
 
 
 def _incidence(cells: IntArray, count: int) -> sp.csr_array:

@@ -29,6 +29,9 @@ from dmrifw_cell_labels.symmetry import Symmetry
 _GRAY = 14
 """Steps of a descent before shares are made 0 or 1."""
 
+_SLOW = 2
+"""Steps in a row that gain less than a thousandth, after which a descent has settled."""
+
 _STRIDE = 5
 """Steps of a descent in an iteration."""
 
@@ -36,8 +39,7 @@ _LEVELS = (0.3, 0.5, 0.7)
 """Shares from which a cell of a symmetric descent is inside, one tried after the other."""
 
 _WORTH_A_START = 4.0
-"""Misfit over that of the best of them up to which partitions read off shares, and shares of three symmetric
-compartments, are bettered."""
+"""Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
 
 _HOPEFUL = 0.03
 """Error in S/S0, beyond the noise, below which a symmetric partition is worth every single move, and kicks."""
@@ -249,20 +251,23 @@ class LabelSearch:
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
     def _clearer(self, state: State, attempt: Attempt) -> State:
-        """Some steps of the shares, until they have settled; those of three symmetric compartments then wait.
+        """Some steps of the shares, until they have settled; symmetric ones that do not explain the data then wait.
 
-        Where these begin apart by another field than the truth, they end at ten times its misfit and more.
+        Where these have another symmetry than the truth, or begin apart by another field, they end at ten times its
+        misfit and more.
         """
         descent, steps, most = Descent(state.shares, attempt.symmetry, state.radius), state.steps, self.settings.descent
+        slow = 0
         for _ in range(_STRIDE):
             before, after = descent.step(self._misfit, 0.0 if steps < _GRAY else _BINARY)
             descent.radius, steps = max(descent.radius, 0.1), steps + 1
-            if before - after < 1e-3 * before:
-                steps = most if steps > _GRAY else _GRAY
+            slow = slow + 1 if before - after < 1e-3 * before else 0
+            if slow == _SLOW:
+                steps, slow = most if steps > _GRAY else _GRAY, 0
             if steps >= most:
                 break
         state = replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
-        if steps < most or not attempt.raced:
+        if steps < most or attempt.free or self._misfit.explained(with_the_rest(state.shares)):
             return state
         return self._another(state.with_waiting(self._cloudy(state), _WORTH_A_START))
 
@@ -331,7 +336,7 @@ class LabelSearch:
         """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
         state = replace(state, steps=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
         begun = state.begun + 1
-        if len(state.grays) and not self._numbered(begun).raced:
+        if len(state.grays) and (self._numbered(begun).free or not begun % len(self._attempts)):
             return replace(state.with_first_waiting(), steps=self.settings.descent)
         return replace(state, attempt=begun, begun=begun)
 

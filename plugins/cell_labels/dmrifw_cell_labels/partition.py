@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
+from dolfinx.common import IndexMap
+from mpi4py import MPI
 from scipy.sparse.csgraph import connected_components
 
+from dmrifw.matrices import DistributedMatrix
 from dmrifw.mesh import Grid
+from dmrifw.propagators.factorization import Factorization
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import Elements, spacing
@@ -68,17 +71,14 @@ class Partition:
         return extrapolated(self._basis(labels), self._fine, self._coarse)
 
     def _basis(self, labels: IntArray) -> Basis:
-        flow = self._flow + self._exchange(labels)
-        shifted = spla.splu(
-            (flow + _SHIFT * self._mass).tocsc(),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
-        modes = shifted.solve(self._mass @ self._smooth(labels))
-        rates, mix = sl.eigh(modes.T @ (flow @ modes), modes.T @ (self._mass @ modes))
-        modes = modes @ mix
-        return Basis(rates, modes.T @ self._mass.sum(axis=1), [modes.T @ (one @ modes) for one in self._moments])
+        shifted = _own(self._flow + self._exchange(labels) + _SHIFT * self._mass)
+        heavy = self._mass @ self._smooth(labels)
+        modes = Factorization(shifted, shifted, 0.0, MPI.COMM_SELF).solve(heavy)
+        mass = modes.T @ (self._mass @ modes)
+        rates, mix = sl.eigh(modes.T @ heavy - _SHIFT * mass, mass)
+        start = modes.T @ self._mass.sum(axis=1)
+        positions = [modes.T @ (one @ modes) for one in self._moments]
+        return Basis(rates, mix.T @ start, [mix.T @ one @ mix for one in positions])
 
     def _smooth(self, labels: IntArray) -> FloatArray:
         """(4 E, n) modes of elements that are continuous wherever there is no wall, at the corners of cells."""
@@ -133,6 +133,12 @@ def _fastest(spacing: float, groups: list[Played], shortest: float) -> float:
     gradients = [one for group in groups for interval in group.plan for one in interval.gradients]
     strongest = max((float(np.linalg.norm(one, axis=1).max()) for one in gradients), default=0.0)
     return max(_STIRRED * strongest * spacing, _GONE / shortest)
+
+
+def _own(matrix: sp.csr_array) -> DistributedMatrix:
+    """A square matrix of this rank alone."""
+    rows = IndexMap(MPI.COMM_SELF, matrix.shape[0])
+    return DistributedMatrix(sp.csr_matrix(matrix), rows, rows)
 
 
 def _assembled(local: FloatArray, numbers: IntArray, count: int | None = None) -> sp.csr_array:
