@@ -22,8 +22,8 @@ class State:
         misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
-        waiting: (n, 2, E) shares at which descents of other attempts ended, and which wait to be made partitions; 0 for
-            the second where there is one.
+        waiting: (n, 2, E) shares at which descents of other attempts ended, and which wait to be made partitions;
+            the second is not a number where there is one.
         grays: (n,) their misfits, ascending.
         owners: (n,) their attempts.
         radius: Of the descent.
@@ -72,9 +72,9 @@ class State:
         Local.
         """
         size = self.shares.shape[1]
-        shares = np.concatenate([self.shares, np.zeros((2 - len(self.shares), size))])
+        shares = np.concatenate([self.shares, np.full((2 - len(self.shares), size), np.nan)])
         waiting, grays = np.concatenate([self.waiting, shares[None]]), np.append(self.grays, gray)
-        owners, single = np.append(self.owners, self.attempt), ~waiting[:, 1].any(axis=1)
+        owners, single = np.append(self.owners, self.attempt), np.isnan(waiting[:, 1, 0])
         worth = [one <= most * grays[single == alone].min() for one, alone in zip(grays, single, strict=True)]
         order = np.argsort(grays, kind="stable")
         order = order[np.array(worth)[order]]
@@ -83,7 +83,7 @@ class State:
     def with_first_waiting(self) -> State:
         """The state that goes on with the shares of the lowest misfit that wait. Local."""
         first, attempt = self.waiting[0], int(self.owners[0])
-        shares = first if first[1].any() else first[:1]
+        shares = first[~np.isnan(first[:, 0])]
         left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
         return replace(left, shares=shares, attempt=attempt, count=len(shares) + 1)
 
