@@ -45,6 +45,11 @@ class Attempt:
         """Whether partitions are held to no symmetry."""
         return self.symmetry.trivial
 
+    @property
+    def raced(self) -> bool:
+        """Whether it goes on past the descent only if it is among the best of its kind there."""
+        return self.count > 2 and not self.free
+
 
 def attempts(problem: InversionProblem, noise: float, compartments: int) -> list[Attempt]:
     """What to try, in this order, for signals with some noise, and again from the beginning.

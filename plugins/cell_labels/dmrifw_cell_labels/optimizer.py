@@ -41,8 +41,9 @@ _LEVELS = (0.3, 0.5, 0.7)
 _WORTH_A_START = 4.0
 """Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
 
-_HOPEFUL = 0.03
-"""Error in S/S0, beyond the noise, below which a symmetric partition is worth every single move, and kicks."""
+_HOPEFUL = 0.06
+"""Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
+move, and kicks."""
 
 _KICKS = 3
 """Iterations without a better one after which it is given up."""
@@ -154,6 +155,7 @@ class LabelSearch:
         self._faithful, self._plausible = (
             float(np.hypot(least, factor * self._misfit.noise)) for least, factor in (_CERTAIN, _PLAUSIBLE)
         )
+        self._hopeful = _HOPEFUL * self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
         self._attempts = attempts(problem, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
 
@@ -251,10 +253,10 @@ class LabelSearch:
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
     def _clearer(self, state: State, attempt: Attempt) -> State:
-        """Some steps of the shares, until they have settled; symmetric ones that do not explain the data then wait.
+        """Some steps of the shares, until they have settled.
 
-        Where these have another symmetry than the truth, or begin apart by another field, they end at ten times its
-        misfit and more.
+        Those of three symmetric compartments that do not explain the data then wait: where they begin apart by another
+        field than the truth, they end at ten times its misfit and more.
         """
         descent, steps, most = Descent(state.shares, attempt.symmetry, state.radius), state.steps, self.settings.descent
         slow = 0
@@ -267,7 +269,7 @@ class LabelSearch:
             if steps >= most:
                 break
         state = replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
-        if steps < most or attempt.free or self._misfit.explained(with_the_rest(state.shares)):
+        if steps < most or not attempt.raced or self._misfit.explained(with_the_rest(state.shares)):
             return state
         return self._another(state.with_waiting(self._cloudy(state), _WORTH_A_START))
 
@@ -282,7 +284,7 @@ class LabelSearch:
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
         found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in different]
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS)
-        hopeful = self._misfit.relative_error(best.labels) < np.hypot(_HOPEFUL, self._misfit.noise)
+        hopeful = self._misfit.relative_error(best.labels) < np.hypot(self._hopeful, self._misfit.noise)
         if hopeful and best.misfit < min(state.values, default=np.inf):
             best = search.polished(best, _STEPS)
         state = self._kept(state, best)
@@ -336,7 +338,7 @@ class LabelSearch:
         """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
         state = replace(state, steps=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
         begun = state.begun + 1
-        if len(state.grays) and (self._numbered(begun).free or not begun % len(self._attempts)):
+        if len(state.grays) and not self._numbered(begun).raced:
             return replace(state.with_first_waiting(), steps=self.settings.descent)
         return replace(state, attempt=begun, begun=begun)
 

@@ -22,8 +22,7 @@ class State:
         misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
-        waiting: (n, 2, E) shares at which descents of other attempts ended, and which wait to be made partitions;
-            the second is not a number where there is one.
+        waiting: (n, 2, E) shares at which descents of other attempts ended, and which wait to be made partitions.
         grays: (n,) their misfits, ascending.
         owners: (n,) their attempts.
         radius: Of the descent.
@@ -63,27 +62,15 @@ class State:
         return cls(shares, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
 
     def with_waiting(self, gray: float, most: float) -> State:
-        """The state in which its shares wait.
-
-        Args:
-            gray: Their misfit.
-            most: Over the lowest of as many compartments, at most, for shares to wait.
-
-        Local.
-        """
-        size = self.shares.shape[1]
-        shares = np.concatenate([self.shares, np.full((2 - len(self.shares), size), np.nan)])
-        waiting, grays = np.concatenate([self.waiting, shares[None]]), np.append(self.grays, gray)
-        owners, single = np.append(self.owners, self.attempt), np.isnan(waiting[:, 1, 0])
-        worth = [one <= most * grays[single == alone].min() for one, alone in zip(grays, single, strict=True)]
-        order = np.argsort(grays, kind="stable")
-        order = order[np.array(worth)[order]]
+        """The state in which its shares wait, with all whose misfit is up to so many times the lowest. Local."""
+        waiting, grays = np.concatenate([self.waiting, self.shares[None]]), np.append(self.grays, gray)
+        owners, order = np.append(self.owners, self.attempt), np.argsort(grays, kind="stable")
+        order = order[grays[order] <= most * grays.min()]
         return replace(self, waiting=waiting[order], grays=grays[order], owners=owners[order])
 
     def with_first_waiting(self) -> State:
         """The state that goes on with the shares of the lowest misfit that wait. Local."""
-        first, attempt = self.waiting[0], int(self.owners[0])
-        shares = first[~np.isnan(first[:, 0])]
+        shares, attempt = self.waiting[0], int(self.owners[0])
         left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
         return replace(left, shares=shares, attempt=attempt, count=len(shares) + 1)
 
