@@ -165,3 +165,18 @@ def test_presets(name, waveforms, counts):
     values, numbers = np.unique(protocol.bvals, return_counts=True)
     assert dict(zip(values.tolist(), numbers.tolist(), strict=True)) == counts
     assert set(protocol.sequence[protocol.bvals == 0]) == set(range(len(waveforms)))
+
+
+def test_the_preset_for_microimaging_is_within_what_a_probe_plays():
+    """At most 1000 measurements, shells evenly spaced in q, gradients to 0.8 T/m."""
+    protocol = Protocol.preset("microimaging")
+    assert len(protocol) == 990
+    for number, (waveform, largest) in enumerate(zip(protocol.waveforms, (5000, 10000, 20000), strict=True)):
+        members = protocol.sequence == number
+        strengths = np.linalg.norm(protocol.q[members], axis=1) / 267.52  # rad/(um ms) over rad/(ms mT), in T/m
+        levels, counts = np.unique(np.round(strengths / strengths.max(), 6), return_counts=True)
+        np.testing.assert_allclose(levels, np.linspace(0, 1, 11), atol=1e-6)
+        assert counts.tolist() == [10] + [32] * 10
+        q = strengths.max() * 267.52 * waveform.delta
+        np.testing.assert_allclose(q**2 * (waveform.Delta - waveform.delta / 3) * 1000, largest, rtol=1e-9)
+        assert strengths.max() < 0.81
