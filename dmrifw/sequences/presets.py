@@ -32,14 +32,14 @@ def _remidi() -> Protocol:
 
 
 def _microimaging() -> Protocol:
-    """PGSE 5/6, 5/20 and 3/60 ms to 5000, 10000 and 20000 s/mm^2, ten shells each, evenly spaced in q, 32 directions.
+    """PGSE 5/6, 5/20 and 3/60 ms to 5000, 10000 and 20000 s/mm^2, five shells each, evenly spaced in q, 64 directions.
 
     990 measurements, ten of them at b = 0 for each timing; gradients to 0.8 T/m, as of microimaging probes. Source:
     ours, chosen by how many cells of a tetrahedral grid it resolves; see docs/benchmarks/permeability.md.
     """
     timings = [(5.0, 6.0, 5000.0), (5.0, 20.0, 10000.0), (3.0, 60.0, 20000.0)]
-    shells = np.linspace(0.1, 1.0, 10) ** 2
-    parts = [_scan(PGSE(delta, Delta), 10, {largest * one: 32 for one in shells}) for delta, Delta, largest in timings]
+    shells = np.linspace(0.2, 1.0, 5) ** 2
+    parts = [_scan(PGSE(delta, Delta), 10, {largest * one: 64 for one in shells}) for delta, Delta, largest in timings]
     return reduce(add, parts)
 
 

@@ -175,8 +175,8 @@ def test_the_preset_for_microimaging_is_within_what_a_probe_plays():
         members = protocol.sequence == number
         strengths = np.linalg.norm(protocol.q[members], axis=1) / 267.52  # rad/(um ms) over rad/(ms mT), in T/m
         levels, counts = np.unique(np.round(strengths / strengths.max(), 6), return_counts=True)
-        np.testing.assert_allclose(levels, np.linspace(0, 1, 11), atol=1e-6)
-        assert counts.tolist() == [10] + [32] * 10
+        np.testing.assert_allclose(levels, np.linspace(0, 1, 6), atol=1e-6)
+        assert counts.tolist() == [10] + [64] * 5
         q = strengths.max() * 267.52 * waveform.delta
         np.testing.assert_allclose(q**2 * (waveform.Delta - waveform.delta / 3) * 1000, largest, rtol=1e-9)
         assert strengths.max() < 0.81
