@@ -25,8 +25,8 @@ _LEAST_ERROR = 2e-3
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
 
-_NEARLY = 5.0
-"""Error of the signals of shares, over what is counted as one standard deviation, below which partitions near them
+_NEARLY, _NEARLY_NOISE = 5.0, 1.1
+"""Error of the signals of shares, over what a mixture is off by and over the noise, below which partitions near them
 may explain the data: less than of any shares of another symmetry that were met."""
 
 _EXACT = 5e-4
@@ -130,9 +130,9 @@ class Misfit:
         return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
 
     def explained(self, shares: FloatArray) -> bool:
-        """Whether the signals of (K, E) shares are nearly within the error that those of a mixture have. Local."""
-        residuals = self._of_mixture(shares)
-        return bool(np.mean(residuals**2) < _NEARLY**2)
+        """Whether the signals of (K, E) shares are nearly within the error of a mixture, and the noise. Local."""
+        residuals, noise = self._of_mixture(shares), (self.noise / self._sigma) ** 2
+        return bool(np.mean(residuals**2) < np.mean(_NEARLY**2 * (1 - noise) + _NEARLY_NOISE**2 * noise))
 
     def _of_mixture(self, shares: FloatArray) -> FloatArray:
         return self._differences(self._relative(self._mixture.signal(shares)), self._sigma)
