@@ -15,7 +15,7 @@ _WIDTHS = (0.85, 2.0)
 tried after the other: which of them leads home depends on the shape."""
 
 _FREE = 3
-"""The same without a symmetry, where signals show none to speak of."""
+"""Clouds without a symmetry that are tried in a row, where signals show none to speak of."""
 
 _LEAST_PART = 1 / 3
 """Of the symmetry that signals show, in three compartments: a wall inside may break it and hardly be seen."""
@@ -69,7 +69,6 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     if len(group) == 1:
         return [free]
     blind = problem.magnitude and group.inverts
-    first, *_ = _WIDTHS
     two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
     seen: set[bytes] = set()
     fields: list[FloatArray] = []
@@ -83,11 +82,11 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
         part, swaps = group.part(signs != 0), signs[signs != 0] < 0
         if compartments > 2 and len(part) >= _LEAST_PART * len(group):
             three = whole if len(part) == len(group) else broken
-            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), first, pattern))
+            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), pattern=pattern))
         kept = group.part(signs > 0)
         if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
-            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), first))
+            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
     three = [replace(one, width=width) for width in _WIDTHS for one in (*whole, *broken)]
     certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
     return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]

@@ -27,7 +27,7 @@ _FEW, _MANY = 24, 90
 
 _NEARLY, _NEARLY_NOISE = 5.0, 1.1
 """Error of the signals of shares, over what a mixture is off by and over the noise, below which partitions near them
-may explain the data: less than of any shares of another symmetry that were met."""
+may explain the data: shares of another symmetry are mostly off by more."""
 
 _EXACT = 5e-4
 """Error of a partition's signals, in S/S0: more than what the modes left out make, half the simulator's own."""

@@ -33,8 +33,8 @@ SingleComplex: TypeAlias = npt.NDArray[np.complex64]
 _DENSE = 600
 """Vertices from which matrices are sparse."""
 
-_SHIFT = 0.05
-"""Rate below zero about which sparse ones are inverted, 1/ms."""
+SHIFT = 0.05
+"""Rate below zero about which matrices are inverted, to sharpen their lowest modes, 1/ms."""
 
 _GAUSS = 8
 """Quadrature points of the derivative in an interval without gradient."""
@@ -312,7 +312,7 @@ def _lowest(
         values, modes = sl.eigh(stiffness, mass, subset_by_index=[0, count - 1])
         return values, modes
     start = np.random.default_rng(0).standard_normal(stiffness.shape[0])  # without symmetry, to miss no mode
-    values, modes = spla.eigsh(stiffness, count, mass, sigma=-_SHIFT, v0=start)
+    values, modes = spla.eigsh(stiffness, count, mass, sigma=-SHIFT, v0=start)
     order = np.argsort(values)
     return values[order], modes[:, order]
 

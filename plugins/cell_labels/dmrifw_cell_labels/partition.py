@@ -16,10 +16,7 @@ from dmrifw.sequences import Protocol
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import Elements, spacing
 from dmrifw_cell_labels.evolution import Basis, Played, extrapolated, played
-from dmrifw_cell_labels.mixture import Walls
-
-_SHIFT = 0.05
-"""Rate below which the inverse iteration sharpens modes most, 1/ms."""
+from dmrifw_cell_labels.mixture import SHIFT, Walls
 
 _STIRRED = 6.0
 """Phase that the strongest gradient gives across the grid's spacing while the fastest mode kept decays: at most."""
@@ -71,11 +68,11 @@ class Partition:
         return extrapolated(self._basis(labels), self._fine, self._coarse)
 
     def _basis(self, labels: IntArray) -> Basis:
-        shifted = _own(self._flow + self._exchange(labels) + _SHIFT * self._mass)
+        shifted = _own(self._flow + self._exchange(labels) + SHIFT * self._mass)
         heavy = self._mass @ self._smooth(labels)
         modes = Factorization(shifted, shifted, 0.0, MPI.COMM_SELF).solve(heavy)
         mass = modes.T @ (self._mass @ modes)
-        rates, mix = sl.eigh(modes.T @ heavy - _SHIFT * mass, mass)
+        rates, mix = sl.eigh(modes.T @ heavy - SHIFT * mass, mass)
         start = modes.T @ self._mass.sum(axis=1)
         positions = [modes.T @ (one @ modes) for one in self._moments]
         return Basis(rates, mix.T @ start, [mix.T @ one @ mix for one in positions])
