@@ -35,6 +35,9 @@ SHAPES: dict[str, mesh.Shape] = {
 LEVELS = {"20": 0.05, "50": 0.02, "200": 0.005, "no noise": 0.001}
 """Singular values that count at an SNR; without noise, those above the simulator's own error."""
 
+_MODES = 120
+"""Of each compartment."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -44,7 +47,7 @@ def main() -> None:
     grid, protocol = mesh.bcc_grid(4), Protocol.preset(given.protocol)
     model = SignalModel(grid, protocol, exterior=given.exterior)
     walls = Walls(0.01, 100.0, given.exterior == "permeable")
-    mixture = Mixture(grid, model.operators.tissue, protocol, np.arange(len(protocol)), walls, modes=60)
+    mixture = Mixture(grid, model.operators.tissue, protocol, np.arange(len(protocol)), walls)
     columns = [f"SNR {name}" if name.isdigit() else name for name in LEVELS]
     print(f"| {grid.cells.shape[0]} cells; {len(protocol)} measurements | cells at walls | {' | '.join(columns)} |")
     print("|---|---|" + "---|" * len(columns))
@@ -52,9 +55,9 @@ def main() -> None:
         labels = mesh.cell_labels(grid, shape)
         labels = labels if name == "nested spheres" else np.minimum(labels, 1)  # pores that do not touch share a label
         shares = one_hot(labels, int(labels.max()) + 1)
-        signal = np.abs(mixture.signal(shares))
+        signal = np.abs(mixture.signal(shares, _MODES))
         scale = np.array([signal[(protocol.sequence == one) & (protocol.bvals == 0)][0] for one in protocol.sequence])
-        jacobian = mixture.jacobian(shares, magnitude=True)
+        jacobian = mixture.jacobian(shares, _MODES, magnitude=True)
         slopes = (jacobian[:, 1:] - jacobian[:, :1]) / scale[:, None, None]
         walled = grid.face_cells[grid.boundary_faces(labels)]
         beside = np.unique(walled[walled >= 0])

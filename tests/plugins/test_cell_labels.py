@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from dmrifw_cell_labels import CellLabels, LabelSearchSettings
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum
-from dmrifw_cell_labels.misfit import Misfit, one_hot
+from dmrifw_cell_labels.misfit import FINEST, LEVELS, Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
@@ -92,7 +92,7 @@ def test_a_partition_gives_the_signals_of_the_simulator(
     reference, _ = model.signal(np.where(grid.boundary_faces(labels), 0.01, 100.0), keep=False)
     walls = Walls(0.01, 100.0, exterior == "permeable")
     rows = np.arange(len(protocol))
-    mixture = Mixture(grid, model.operators.tissue, protocol, rows, walls, modes=90)
+    mixture = Mixture(grid, model.operators.tissue, protocol, rows, walls)
     partition = Partition(grid, mixture.elements, protocol, rows, walls)
     scale = np.abs(reference).max()
     # The shell of the other consists of cells that touch at edges: alone they have fast modes, which are left out, and
@@ -100,7 +100,7 @@ def test_a_partition_gives_the_signals_of_the_simulator(
     assert np.abs(partition.signal(labels) - reference).max() < (5e-4 if shape == "ball" else 4e-3) * scale
     if shape == "ball":
         long = protocol.echo_times > 20
-        assert np.abs(mixture.signal(one_hot(labels, 3)) - reference)[long].max() < 1e-2 * scale
+        assert np.abs(mixture.signal(one_hot(labels, 3), 90) - reference)[long].max() < 1e-2 * scale
 
 
 @pytest.mark.parametrize("magnitude", [True, False])
@@ -110,17 +110,17 @@ def test_derivatives_of_a_mixture_are_differences(exterior: Exterior, magnitude:
     grid = mesh.bcc_grid(2, 13.0)
     protocol = Protocol.single(PGSE(5.0, 12.0), [0, 1000, 3000], [[0, 0, 0], [0.6, 0.8, 0], [0.48, -0.6, 0.64]])
     tissue = SignalModel(grid, protocol).operators.tissue
-    mixture = Mixture(grid, tissue, protocol, np.arange(3), Walls(0.05, 20.0, exterior == "permeable"), modes=10**6)
+    mixture = Mixture(grid, tissue, protocol, np.arange(3), Walls(0.05, 20.0, exterior == "permeable"))
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(3) * 3, len(grid.cells)).T
     way = generator.standard_normal(shares.shape)
 
     def values(step: float) -> np.ndarray:
-        signal = mixture.signal(shares + step * way, SOFT)
+        signal = mixture.signal(shares + step * way, 10**6, SOFT)
         return np.abs(signal) if magnitude else np.concatenate([signal.real, signal.imag])
 
     difference = (values(1e-4) - values(-1e-4)) / 2e-4
-    found = np.einsum("mke,ke->m", mixture.jacobian(shares, magnitude), way)
+    found = np.einsum("mke,ke->m", mixture.jacobian(shares, 10**6, magnitude), way)
     assert np.abs(difference).max() > 1.0
     np.testing.assert_allclose(found, difference, atol=1e-2 * np.abs(difference).max())
 
@@ -130,15 +130,17 @@ def test_sparse_modes_are_the_dense_ones(grid: Grid, protocol: Protocol, monkeyp
     tissue = SignalModel(grid, protocol).operators.tissue
     model = Mixture(grid, tissue, protocol, np.arange(len(protocol)), Walls(0.01, 100.0, leaky=True))
     shares = np.random.default_rng(0).dirichlet(np.ones(2), len(grid.cells)).T
-    dense = model.signal(shares)
+    dense = model.signal(shares, 30)
     monkeypatch.setattr("dmrifw_cell_labels.mixture._DENSE", 1)
-    assert np.abs(model.signal(shares) - dense).max() < 1e-9 * np.abs(dense).max()
+    assert np.abs(model.signal(shares, 30) - dense).max() < 1e-9 * np.abs(dense).max()
 
 
 def test_a_truth_is_explained_and_a_larger_ball_is_not(grid: Grid, protocol: Protocol, ball: IntArray) -> None:
     misfit = Misfit(problem_of(grid, protocol, ball), Walls(0.01, 100.0, leaky=True))
-    assert misfit.explained(one_hot(ball, 2))
-    assert not misfit.explained(one_hot(mesh.cell_labels(grid, mesh.Sphere(12.5)), 2))
+    larger = mesh.cell_labels(grid, mesh.Sphere(12.5))
+    for level in LEVELS:
+        assert misfit.explained(one_hot(ball, 2), level)
+        assert not misfit.explained(one_hot(larger, 2), level)
 
 
 def test_what_noise_hides_is_not_explained_by_it(grid: Grid, protocol: Protocol, ball: IntArray) -> None:
@@ -147,8 +149,8 @@ def test_what_noise_hides_is_not_explained_by_it(grid: Grid, protocol: Protocol,
     noisy = InversionProblem(exact.simulator, exact.target, likelihood="gaussian", sigma=0.02)
     misfit = Misfit(noisy, Walls(0.01, 100.0, leaky=True))
     shares = one_hot(ball, 2)
-    assert misfit.explained(shares)
-    assert not misfit.explained(np.stack([1 - 0.92 * shares[1], 0.92 * shares[1]]))
+    assert misfit.explained(shares, FINEST)
+    assert not misfit.explained(np.stack([1 - 0.92 * shares[1], 0.92 * shares[1]]), FINEST)
 
 
 def test_a_bounded_minimum_satisfies_its_conditions() -> None:

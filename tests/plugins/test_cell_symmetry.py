@@ -7,7 +7,7 @@ import pytest
 import torch
 from dmrifw_cell_labels.attempts import attempts
 from dmrifw_cell_labels.descent import Descent
-from dmrifw_cell_labels.misfit import Misfit
+from dmrifw_cell_labels.misfit import FINEST, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.rounding import rounded
@@ -178,7 +178,7 @@ def test_symmetric_shares_lead_to_a_symmetric_truth(
     cloud = np.clip(0.2 + 0.1 * generator.standard_normal((1, len(grid.cells))), 0.02, 0.98)
     descent = Descent(symmetry.averaged(cloud), symmetry)
     for step in range(20):
-        before, after = descent.step(misfit, 0.0 if step < 14 else 0.2)
+        before, after = descent.step(misfit, FINEST, 0.0 if step < 14 else 0.2)
         assert after <= before
         np.testing.assert_allclose(symmetry.averaged(descent.shares), descent.shares, atol=1e-12)
     search = LocalSearch(misfit, Neighbourhood(grid), 2, symmetry)
@@ -214,12 +214,12 @@ def test_three_compartments_may_have_half_of_what_signals_show(grid: Grid, probl
 
 def test_shares_wait_best_first_and_the_hopeless_are_dropped() -> None:
     state = State.new(5)
-    for attempt, gray in enumerate((300.0, 5000.0, 100.0, 350.0)):
+    for attempt, gray in enumerate((300.0, 5000.0, 100.0, 350.0, 390.0)):
         shares = np.full((2, 5), float(attempt))
-        state = replace(state, attempt=attempt, shares=shares).with_waiting(gray, 4.0)
+        state = replace(state, attempt=attempt, shares=shares).with_waiting(gray, 4.0, 3)
     np.testing.assert_array_equal(state.grays, [100.0, 300.0, 350.0])
     np.testing.assert_array_equal(state.owners, [2, 0, 3])
-    following = replace(state, shares=np.zeros((1, 5)), count=2).with_first_waiting()
+    following = replace(state, shares=np.zeros((1, 5)), count=2).with_first_waiting(3)
     assert (following.attempt, following.count, len(following.grays)) == (2, 3, 2)
     np.testing.assert_array_equal(following.shares, np.full((2, 5), 2.0))
 

@@ -14,8 +14,8 @@ _WIDTHS = (0.85, 2.0)
 """Standard deviations of the bumps that symmetric descents begin at, over the radius of a ball of the same volume, one
 tried after the other: which of them leads home depends on the shape."""
 
-_FREE = 3
-"""Clouds without a symmetry that are tried in a row, where signals show none to speak of."""
+_FREE = 8
+"""Clouds without a symmetry that are tried in a row."""
 
 _LEAST_PART = 1 / 3
 """Of the symmetry that signals show, in three compartments: a wall inside may break it and hardly be seen."""
@@ -33,22 +33,19 @@ class Attempt:
         symmetry: What partitions are held to.
         width: Of the bump that it begins at, over the radius of a ball of the same volume.
         pattern: (E,) field by whose signs three compartments begin apart; None for two.
+        heat: Its heat: only the best of one go on.
     """
 
     count: int
     symmetry: Symmetry
     width: float = np.inf
     pattern: FloatArray | None = None
+    heat: int = 0
 
     @property
     def free(self) -> bool:
         """Whether partitions are held to no symmetry."""
         return self.symmetry.trivial
-
-    @property
-    def raced(self) -> bool:
-        """Whether it goes on past the descent only if it is among the best of its kind there."""
-        return self.count > 2 and not self.free
 
 
 def attempts(problem: InversionProblem, noise: float, compartments: int) -> list[Attempt]:
@@ -65,9 +62,9 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     grid = problem.simulator.grid
     cells, everything = len(grid.cells), PointGroup.of(grid)
     group = everything.part(shown_by(problem, everything, noise))
-    free = Attempt(2, Symmetry.none(cells, 2))
+    free = [Attempt(2, Symmetry.none(cells, 2))] * _FREE
     if len(group) == 1:
-        return [free]
+        return free
     blind = problem.magnitude and group.inverts
     two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
     seen: set[bytes] = set()
@@ -87,9 +84,10 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
         if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
-    three = [replace(one, width=width) for width in _WIDTHS for one in (*whole, *broken)]
+    whole, broken = ([replace(one, width=width) for width in _WIDTHS for one in some] for some in (whole, broken))
     certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
-    return [*two, *three, free] if certain else [*two, *[free] * _FREE, *three]
+    heats = [two, whole, broken, free] if certain else [[*two, *free], whole, broken]
+    return [replace(one, heat=number) for number, heat in enumerate(heats) for one in heat]
 
 
 def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:

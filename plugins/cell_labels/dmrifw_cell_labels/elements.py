@@ -11,6 +11,9 @@ from dmrifw.mesh import Grid
 from dmrifw.tissue import Tissue
 from dmrifw.typing import FloatArray, IntArray
 
+_FINEST = 57.0
+"""Rate of the fastest mode that is worth keeping, in units of D over the square of the spacing: few are faster."""
+
 
 class Elements:
     """Matrices of continuous linear elements that depend linearly on a weight per cell, or per face.
@@ -26,6 +29,7 @@ class Elements:
 
     Attributes:
         diffusivity: Mean, um^2/ms.
+        fastest: Rate of the fastest mode that is worth keeping, 1/ms.
         points: (N, 3) vertices, um, about their middle.
         cells: (E, 4) vertices of each cell.
         faces: (F, 3) vertices of each face.
@@ -51,6 +55,7 @@ class Elements:
         second = volumes[:, None, None] * _products(2)
         diffusion = tissue.diffusivity
         self.diffusivity = float(diffusion.mean() if diffusion.ndim == 1 else np.trace(diffusion.mean(axis=0)) / 3)
+        self.fastest = _FINEST * self.diffusivity / spacing(grid) ** 2
         tensors = diffusion[:, None, None] * np.eye(3) if diffusion.ndim == 1 else diffusion
         slopes, relaxation = _slopes(corners), tissue.relaxation_rate[:, None, None] * second
         slowed = np.linalg.inv(np.linalg.inv(tensors) + _resistance(grid) / open_permeability)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dmrifw.errors import InputError
@@ -19,13 +21,13 @@ _WALL = 0.3
 _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_LEAST_ERROR = 2e-3
+_LEAST_ERROR = 1e-3
 """Error of a mixture, in S/S0, at least: floors, and compartments that touch at an edge."""
 
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
 
-_NEARLY, _NEARLY_NOISE = 5.0, 1.1
+_NEARLY, _NEARLY_NOISE = 2.0, 1.1
 """Error of the signals of shares, over what a mixture is off by and over the noise, below which partitions near them
 may explain the data: shares of another symmetry are mostly off by more."""
 
@@ -34,6 +36,26 @@ _EXACT = 5e-4
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """How fine a mixture is, and what its signals count.
+
+    Attributes:
+        modes: Of each compartment.
+        error: Of its signals for want of others, in S/S0, over the square of the phase across the length that so many
+            resolve, the edge of a cube of the volume for each.
+    """
+
+    modes: int
+    error: float
+
+
+LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
+"""From coarse to fine. Where few modes resolve little, large wave numbers count little, and local minima are few."""
+
+FINEST = LEVELS[-1]
 
 
 class Misfit:
@@ -64,12 +86,8 @@ class Misfit:
         _check_covered(simulator)
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
-        self.rows, sigma = _choose(protocol, spacing(self.grid), _MANY if noise > _NOISY else _FEW)
-        self.noise, self._sigma, self._exact = (
-            noise,
-            np.hypot(sigma, noise),
-            np.full(len(sigma), np.hypot(_EXACT, noise)),
-        )
+        self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
+        self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))
         self._scale = problem.scale[self.rows]
         self._reference = problem.reference[self.rows]
         self._own_unit = problem.arbitrary_unit
@@ -77,6 +95,7 @@ class Misfit:
         self.volume = float(problem.scale[np.argmax(protocol.echo_times)])
         self._mixture = Mixture(self.grid, simulator.operators.tissue, protocol, self.rows, walls)
         self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
+        self._biases: dict[Level, ComplexArray] = {}
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
         self.wall_penalty: FloatArray = _WALL * self.grid.face_areas[inside] / self.grid.face_areas[inside].mean()
@@ -87,18 +106,35 @@ class Misfit:
 
     def linearize_partition(self, labels: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
         """The same with (m, K, E) derivatives by the shares of `count` compartments. Local."""
-        return self._linearized(self._partition.signal(labels), one_hot(labels, count), self._exact)
+        signal = self._partition.signal(labels)
+        return self._linearized(signal, self._relative(signal), one_hot(labels, count), FINEST, self._exact)
 
-    def linearize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def linearize(self, shares: FloatArray, level: Level) -> tuple[FloatArray, FloatArray]:
         """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
-        return self._linearized(self._mixture.signal(shares), shares, self._sigma)
+        signal = self._mixture.signal(shares, level.modes)
+        relative = self._relative(signal) + self._bias(level)
+        return self._linearized(signal, relative, shares, level, self._sigma(level))
 
-    def _linearized(self, signal: ComplexArray, shares: FloatArray, sigma: FloatArray) -> tuple[FloatArray, FloatArray]:
-        relative = self._relative(signal)
-        jacobian = self._mixture.jacobian(shares, self._magnitude).astype(float)
+    def _sigma(self, level: Level) -> FloatArray:
+        """(n,) standard deviations of the differences of a mixture's signals."""
+        squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * np.cbrt(self.grid.volume / level.modes) ** 2
+        return np.hypot(np.maximum(_LEAST_ERROR, squares * self._wavenumber**2), self.noise)
+
+    def _bias(self, level: Level) -> ComplexArray:
+        """(n,) by how much a mixture's signals are too low, in S/S0: that of no walls at all, which is most of it."""
+        if level not in self._biases:
+            nothing = np.zeros(len(self.grid.cells), dtype=np.int64)
+            mixture = self._mixture.signal(one_hot(nothing, 2), level.modes)
+            self._biases[level] = self._relative(self._partition.signal(nothing)) - self._relative(mixture)
+        return self._biases[level]
+
+    def _linearized(
+        self, signal: ComplexArray, relative: ComplexArray, shares: FloatArray, level: Level, sigma: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        jacobian = self._mixture.jacobian(shares, level.modes, self._magnitude).astype(float)
         parts = self._parts
         values = np.abs(relative) if self._magnitude else np.concatenate([relative.real, relative.imag])
-        scale = np.tile(np.abs(signal / np.where(relative == 0, 1, relative)), parts)
+        scale = np.tile(self._unit(signal), parts)
         if self._own_unit:
             first = self._first[np.tile(self._group, parts)]
             jacobian -= values[:, None, None] * jacobian[first]
@@ -118,24 +154,28 @@ class Misfit:
 
     def of_labels(self, labels: IntArray) -> float:
         """The misfit of a partition, walls included. Local."""
-        residuals = self.of_partition(labels)
+        return self.of_residuals(self.of_partition(labels), labels)
+
+    def of_residuals(self, residuals: FloatArray, labels: IntArray) -> float:
+        """The same, of differences that are known. Local."""
         left, right = labels[self.sides].T
         return float(0.5 * residuals @ residuals + self.wall_penalty[left != right].sum())
 
-    def of_shares(self, shares: FloatArray, edge: float = 0.1) -> float:
+    def of_shares(self, shares: FloatArray, level: Level, edge: float = 0.1) -> float:
         """The same for shares, whose differences d count as sqrt(d^2 + edge^2) - edge. Local."""
-        residuals = self._of_mixture(shares)
+        residuals = self._of_mixture(shares, level)
         left, right = self.sides.T
         steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
         return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
 
-    def explained(self, shares: FloatArray) -> bool:
+    def explained(self, shares: FloatArray, level: Level) -> bool:
         """Whether the signals of (K, E) shares are nearly within the error of a mixture, and the noise. Local."""
-        residuals, noise = self._of_mixture(shares), (self.noise / self._sigma) ** 2
+        residuals, noise = self._of_mixture(shares, level), (self.noise / self._sigma(level)) ** 2
         return bool(np.mean(residuals**2) < np.mean(_NEARLY**2 * (1 - noise) + _NEARLY_NOISE**2 * noise))
 
-    def _of_mixture(self, shares: FloatArray) -> FloatArray:
-        return self._differences(self._relative(self._mixture.signal(shares)), self._sigma)
+    def _of_mixture(self, shares: FloatArray, level: Level) -> FloatArray:
+        relative = self._relative(self._mixture.signal(shares, level.modes)) + self._bias(level)
+        return self._differences(relative, self._sigma(level))
 
     @property
     def _first(self) -> IntArray:
@@ -143,8 +183,11 @@ class Misfit:
         return np.unique(self._group, return_index=True)[1]
 
     def _relative(self, signal: ComplexArray) -> ComplexArray:
-        scale = np.abs(signal[self._first])[self._group] if self._own_unit else self._scale
-        return np.asarray(signal / scale)
+        return np.asarray(signal / self._unit(signal))
+
+    def _unit(self, signal: ComplexArray) -> FloatArray:
+        """(n,) what is 1 in S/S0."""
+        return np.abs(signal[self._first])[self._group] if self._own_unit else self._scale
 
     def _differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
         reference = self._reference
@@ -183,9 +226,9 @@ def _noise(problem: InversionProblem) -> float:
         return 0.0
 
 
-def _choose(protocol: Protocol, resolution: float, most: int) -> tuple[IntArray, FloatArray]:
-    """Rows of every sequence, b = 0 first and then spread over amplitudes and directions, and errors of the model."""
-    rows, sigma = [], []
+def _choose(protocol: Protocol, most: int) -> tuple[IntArray, FloatArray]:
+    """Rows of every sequence, b = 0 first and then spread over amplitudes and directions, and wave numbers, rad/um."""
+    rows, wavenumbers = [], []
     for number, waveform in enumerate(protocol.waveforms):
         members = np.flatnonzero(protocol.sequence == number)
         q = protocol.q[members]
@@ -196,7 +239,6 @@ def _choose(protocol: Protocol, resolution: float, most: int) -> tuple[IntArray,
         picked = weighted[np.unique(np.linspace(0, len(weighted) - 1, min(most, len(weighted))).astype(int))]
         chosen = np.append(order[:1], picked)
         times = np.union1d(waveform.breakpoints, np.linspace(0, waveform.echo_time, 33))
-        phase = np.linalg.norm(waveform.wavevector(q, times), axis=-1).max()
+        wavenumbers.append(np.linalg.norm(waveform.wavevector(q[chosen], times), axis=-1).max(axis=0))
         rows.append(members[chosen])
-        sigma.append(np.full(len(chosen), max(_LEAST_ERROR, _MODEL_ERROR * (phase * resolution) ** 2)))
-    return np.concatenate(rows), np.concatenate(sigma)
+    return np.concatenate(rows), np.concatenate(wavenumbers)

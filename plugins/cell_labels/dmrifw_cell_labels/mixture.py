@@ -95,15 +95,12 @@ class Mixture:
         protocol: The measurements.
         rows: Those of them that are simulated.
         walls: Permeabilities.
-        modes: Modes for each compartment.
 
     Local.
     """
 
-    def __init__(
-        self, grid: Grid, tissue: Tissue, protocol: Protocol, rows: IntArray, walls: Walls, modes: int = 30
-    ) -> None:
-        self.grid, self.walls, self.modes, self.rows = grid, walls, modes, np.asarray(rows)
+    def __init__(self, grid: Grid, tissue: Tissue, protocol: Protocol, rows: IntArray, walls: Walls) -> None:
+        self.grid, self.walls, self.rows = grid, walls, np.asarray(rows)
         self.elements = Elements(grid, tissue, walls.open)
         cellwise = (self.elements.mass, self.elements.stiffness, *self.elements.moments)
         self._maps = [one.astype(np.float32) for one in cellwise]
@@ -116,21 +113,30 @@ class Mixture:
         )
         self._groups = played(protocol, self.rows, self.elements.reach)
 
-    def signal(self, shares: FloatArray, floors: Floors = CRISP) -> ComplexArray:
-        """(n,) signals of the rows, um^3, for (K, E) shares, the first compartment being the one around. Local."""
-        return propagated(self._basis(shares, floors), self._groups)
+    def signal(self, shares: FloatArray, modes: int, floors: Floors = CRISP) -> ComplexArray:
+        """(n,) signals of the rows, um^3, by so many modes of each compartment.
 
-    def jacobian(self, shares: FloatArray, magnitude: bool, floors: Floors = SOFT) -> Single:
+        Args:
+            shares: (K, E), the first compartment being the one around.
+            modes: Their number.
+            floors: As of the class of that name.
+
+        Local.
+        """
+        return propagated(self._basis(shares, modes, floors), self._groups)
+
+    def jacobian(self, shares: FloatArray, modes: int, magnitude: bool, floors: Floors = SOFT) -> Single:
         """(m, K, E) derivatives by the shares, um^3.
 
         Args:
             shares: (K, E).
+            modes: Of each compartment.
             magnitude: Of the magnitudes, m = n; otherwise of the real parts and then of the imaginary ones, m = 2 n.
             floors: As of the class of that name.
 
         Local.
         """
-        basis = self._basis(shares, floors)
+        basis = self._basis(shares, modes, floors)
         turns = turned(basis)
         count, parts = len(self.rows), 1 if magnitude else 2
         rows = np.empty((parts, count, *shares.shape), dtype=np.float32)
@@ -145,10 +151,10 @@ class Mixture:
                 rows[part, members] = self._contract(shares, basis, path, phase, floors)
         return rows.reshape(parts * count, *shares.shape)
 
-    def _basis(self, shares: FloatArray, floors: Floors) -> ModesOfFields:
+    def _basis(self, shares: FloatArray, modes: int, floors: Floors) -> ModesOfFields:
         """Modes of the compartments one by one, then of all of them together in their span."""
         count, size = len(shares), self.elements.size
-        wanted = min(self.modes, size)
+        wanted = min(modes, size)
         room = floors.room + (1 - count * floors.room) * shares
         flow = floors.flow + (1 - count * floors.flow) * shares
         fields, rates = np.zeros((count, size, count * wanted)), []
@@ -158,18 +164,20 @@ class Mixture:
             place = slice(k * wanted, (k + 1) * wanted)
             mass = self._matrix(self.elements.mass @ room[k])
             stiffness = self._matrix(self.elements.stiffness @ flow[k] + self._loss(k, flow[k]))
-            values, modes = _lowest(stiffness, mass, wanted)
-            fields[k, :, place] = modes
+            values, fields_k = _lowest(stiffness, mass, wanted)
+            fields[k, :, place] = fields_k
             rates.append(values)
-            start[place] = modes.T @ mass.sum(axis=1)
+            start[place] = fields_k.T @ mass.sum(axis=1)
             for position, moment in zip(positions, self.elements.moments, strict=True):
-                position[place, place] = modes.T @ (self._matrix(moment @ room[k]) @ modes)
+                position[place, place] = fields_k.T @ (self._matrix(moment @ room[k]) @ fields_k)
         total = np.diag(np.concatenate(rates))
         for k, other in combinations(range(count), 2):
             trace = self._matrix(self.elements.traces @ self._exchange(shares, k, other))
             jump = fields[k] - fields[other]
             total += jump.T @ (trace @ jump)
         values, mix = np.linalg.eigh(total)
+        slow = values < (self.elements.fastest if wanted < size else np.inf)
+        values, mix = values[slow], mix[:, slow]
         return ModesOfFields(values, mix.T @ start, [mix.T @ one @ mix for one in positions], fields @ mix)
 
     def _matrix(self, entries: FloatArray) -> FloatArray | sp.csc_array:

@@ -17,7 +17,7 @@ from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.descent import Descent, with_the_rest
-from dmrifw_cell_labels.misfit import Misfit
+from dmrifw_cell_labels.misfit import FINEST, LEVELS, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
@@ -26,14 +26,20 @@ from dmrifw_cell_labels.search import Found, LocalSearch
 from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import Symmetry
 
-_GRAY = 14
-"""Steps of a descent before shares are made 0 or 1."""
+_BINARY = 0.2
+"""Weight of what makes shares 0 or 1."""
+
+_PHASES = (*((one, 0.0) for one in LEVELS), (FINEST, _BINARY))
+"""Of a descent: mixtures from coarse to fine, then shares are made 0 or 1."""
+
+_HEAT = 2
+"""Phases after which the attempts of a heat are compared."""
+
+_STARTS = 3
+"""Those that go on, at most."""
 
 _SLOW = 2
-"""Steps in a row that gain less than a thousandth, after which a descent has settled."""
-
-_STRIDE = 5
-"""Steps of a descent in an iteration."""
+"""Steps in a row that gain less than a thousandth, after which a phase is over."""
 
 _LEVELS = (0.3, 0.5, 0.7)
 """Shares from which a cell of a symmetric descent is inside, one tried after the other."""
@@ -50,9 +56,6 @@ _KICKS = 3
 
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
-
-_BINARY = 0.2
-"""Weight of what makes them so."""
 
 _SCANNED = 16
 """Displacements that an iteration looks at."""
@@ -92,16 +95,16 @@ class LabelSearchSettings:
 
     Attributes:
         seed: Seed of everything random.
-        descent: Gauss-Newton steps of shares at the start of an attempt.
+        descent: Gauss-Newton steps of shares in each of the four phases in which an attempt begins, at most.
         scans: Iterations after them that turn the shares into partitions.
         patience: Iterations without a better partition after which compartments are cut in two, and after which, when
             that does not help either, the attempt ends and the next begins elsewhere.
     """
 
     seed: int = 0
-    descent: int = 20
+    descent: int = 12
     scans: int = 5
-    patience: int = 25
+    patience: int = 12
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
@@ -209,7 +212,11 @@ class LabelSearch:
         return self._problem.relative_error(fields)
 
     def _cloudy(self, state: State) -> float:
-        return self._misfit.of_shares(with_the_rest(state.shares))
+        return self._misfit.of_shares(with_the_rest(state.shares), FINEST)
+
+    def _begins_a_heat(self, number: int) -> bool:
+        several = self._numbered(number).heat != self._numbered(number - 1).heat
+        return several or number % len(self._attempts) == 0
 
     def _numbered(self, number: int) -> Attempt:
         return self._attempts[number % len(self._attempts)]
@@ -219,8 +226,8 @@ class LabelSearch:
         settings, attempt = self.settings, self._numbered(state.attempt)
         generator = np.random.default_rng([settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
-        if state.steps < settings.descent:
-            return self._clearer(state if state.steps else self._cloud(state, attempt, generator), attempt)
+        if state.phase < len(_PHASES):
+            return self._clearer(state if state.phase else self._cloud(state, attempt, generator), attempt)
         if not attempt.free:
             return self._symmetric(state, attempt, generator)
         state = replace(state, age=state.age + 1)
@@ -255,23 +262,25 @@ class LabelSearch:
     def _clearer(self, state: State, attempt: Attempt) -> State:
         """Some steps of the shares, until they have settled.
 
-        Those of three symmetric compartments that do not explain the data then wait: where they begin apart by another
-        field than the truth, they end at ten times its misfit and more.
+        Those of three compartments begin with the middle mixture: what tells them apart is in large wave numbers.
+        Where they do not explain the data by the middle mixture they then wait for the others of their heat: those of
+        another symmetry than the truth, or apart by another field, end at ten times its misfit and more.
         """
-        descent, steps, most = Descent(state.shares, attempt.symmetry, state.radius), state.steps, self.settings.descent
-        slow = 0
-        for _ in range(_STRIDE):
-            before, after = descent.step(self._misfit, 0.0 if steps < _GRAY else _BINARY)
-            descent.radius, steps = max(descent.radius, 0.1), steps + 1
+        phase, slow = max(state.phase, attempt.count - 2), 0
+        descent = Descent(state.shares, attempt.symmetry, state.radius)
+        level, binary = _PHASES[phase]
+        for _ in range(self.settings.descent):
+            before, after = descent.step(self._misfit, level, binary)
+            descent.radius = max(descent.radius, 0.1)
             slow = slow + 1 if before - after < 1e-3 * before else 0
             if slow == _SLOW:
-                steps, slow = most if steps > _GRAY else _GRAY, 0
-            if steps >= most:
                 break
-        state = replace(state, shares=descent.shares, radius=descent.radius, steps=steps)
-        if steps < most or not attempt.raced or self._misfit.explained(with_the_rest(state.shares)):
+        state = replace(state, shares=descent.shares, radius=descent.radius, phase=phase + 1)
+        mixture = with_the_rest(state.shares)
+        hasty = attempt.count == 2 and not attempt.free and self._misfit.explained(mixture, level)
+        if state.phase != _HEAT or hasty:
             return state
-        return self._another(state.with_waiting(self._cloudy(state), _WORTH_A_START))
+        return self._another(state.with_waiting(self._misfit.of_shares(mixture, level), _WORTH_A_START, _STARTS))
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
@@ -336,10 +345,10 @@ class LabelSearch:
 
     def _another(self, state: State) -> State:
         """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
-        state = replace(state, steps=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
+        state = replace(state, phase=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
         begun = state.begun + 1
-        if len(state.grays) and not self._numbered(begun).raced:
-            return replace(state.with_first_waiting(), steps=self.settings.descent)
+        if len(state.grays) and self._begins_a_heat(begun):
+            return replace(state.with_first_waiting(self._numbered(int(state.owners[0])).count), phase=_HEAT)
         return replace(state, attempt=begun, begun=begun)
 
     def _kept(self, state: State, found: Found) -> State:

@@ -21,9 +21,6 @@ from dmrifw_cell_labels.mixture import SHIFT, Walls
 _STIRRED = 6.0
 """Phase that the strongest gradient gives across the grid's spacing while the fastest mode kept decays: at most."""
 
-_FINEST = 57.0
-"""Rate of the fastest mode kept, in units of D over the square of the spacing, at most: few are faster on the grid."""
-
 _MOST_MODES = 240
 """Modes, at most."""
 
@@ -60,7 +57,7 @@ class Partition:
         self._fine, self._coarse = (played(protocol, rows, elements.reach, coarser) for coarser in (1, 2))
         self._fastest = min(
             _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min())),
-            _FINEST * elements.diffusivity / spacing(grid) ** 2,
+            elements.fastest,
         )
 
     def signal(self, labels: IntArray) -> ComplexArray:

@@ -19,11 +19,14 @@ _DEPTH = 6
 _WIDTH = 12
 """Best moves at each of them that may be tried."""
 
-_PLACES, _HOPEFUL = 2, 6.0
+_PLACES, _HOPEFUL = 5, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
 _MOST_MOVES = 500
 """Moves up to which each of them is tried on a record."""
+
+_PAIRS = 60
+"""Pairs of moves that are tried after them."""
 
 _TRIES = 10
 """Partitions that are tried on one linearization."""
@@ -106,7 +109,7 @@ class LocalSearch:
         return best
 
     def polished(self, start: Found, steps: int) -> Found:
-        """Try every single move, unless they are too many, whatever the model says of it; from one that helps, descend.
+        """Try every single move, unless they are too many, then the best pairs of them; from what helps, descend.
 
         Local.
         """
@@ -115,11 +118,33 @@ class LocalSearch:
             moves = self._moves(best.labels)
             if len(moves) > _MOST_MOVES:
                 return best
-            tried = (self.valued(moves.applied(number, best.labels)) for number in range(len(moves)))
-            better = next((one for one in tried if one.misfit < best.misfit), None)
+            better = self._moved(best, moves)
             if better is None:
                 return best
             best = self.descend(better, steps)
+
+    def _moved(self, best: Found, moves: Moves) -> Found | None:
+        """What the first single move or pair that betters a partition leads to.
+
+        Pairs are ranked as if differences between signals added up: then their change of the misfit is that of each
+        alone, and the product of the changes of differences.
+        """
+        before = self.misfit.of_partition(best.labels)
+        changes, gains = np.empty((len(moves), len(before))), np.empty(len(moves))
+        for number in range(len(moves)):
+            labels = moves.applied(number, best.labels)
+            residuals = self.misfit.of_partition(labels)
+            value = self.misfit.of_residuals(residuals, labels)
+            if value < best.misfit:
+                return Found(labels, value)
+            changes[number], gains[number] = residuals - before, value - best.misfit
+        first, second = np.triu_indices(len(moves), 1)
+        promises = gains[first] + gains[second] + (changes @ changes.T)[first, second]
+        for pair in np.argsort(promises, kind="stable")[:_PAIRS]:
+            tried = self.valued(moves.applied(int(second[pair]), moves.applied(int(first[pair]), best.labels)))
+            if tried.misfit < best.misfit:
+                return tried
+        return None
 
     def descend(self, start: Found, steps: int) -> Found:
         """Improve a partition, one linearization after the other. Local.

@@ -22,14 +22,14 @@ class State:
         misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         count: Number of compartments that are told apart.
-        waiting: (n, 2, E) shares at which descents of other attempts ended, and which wait to be made partitions.
+        waiting: (n, 2, E) shares of other attempts of the heat, which wait to go on; 0 of a compartment that is none.
         grays: (n,) their misfits, ascending.
         owners: (n,) their attempts.
         radius: Of the descent.
         tick: Iterations done.
         attempt: The attempt that is made.
         begun: Attempts begun before it.
-        steps: Steps of the descent of this attempt.
+        phase: Phases of the descent of this attempt that are over.
         age: Iterations after it.
         stale: Iterations since they found something better.
         idle: Iterations since any attempt did.
@@ -49,7 +49,7 @@ class State:
     tick: int = 0
     attempt: int = 0
     begun: int = 0
-    steps: int = 0
+    phase: int = 0
     age: int = 0
     stale: int = 0
     idle: int = 0
@@ -61,18 +61,19 @@ class State:
         best, nobody = np.zeros(cells, dtype=np.int64), np.zeros(0, dtype=np.int64)
         return cls(shares, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
 
-    def with_waiting(self, gray: float, most: float) -> State:
-        """The state in which its shares wait, with all whose misfit is up to so many times the lowest. Local."""
-        waiting, grays = np.concatenate([self.waiting, self.shares[None]]), np.append(self.grays, gray)
+    def with_waiting(self, gray: float, most: float, count: int) -> State:
+        """The state in which its shares wait, with the best whose misfit is up to so many times the lowest. Local."""
+        shares = np.concatenate([self.shares, np.zeros((2 - len(self.shares), self.shares.shape[1]))])
+        waiting, grays = np.concatenate([self.waiting, shares[None]]), np.append(self.grays, gray)
         owners, order = np.append(self.owners, self.attempt), np.argsort(grays, kind="stable")
-        order = order[grays[order] <= most * grays.min()]
+        order = order[grays[order] <= most * grays.min()][:count]
         return replace(self, waiting=waiting[order], grays=grays[order], owners=owners[order])
 
-    def with_first_waiting(self) -> State:
-        """The state that goes on with the shares of the lowest misfit that wait. Local."""
-        shares, attempt = self.waiting[0], int(self.owners[0])
+    def with_first_waiting(self, count: int) -> State:
+        """The state that goes on with the shares of the lowest misfit that wait, of so many compartments. Local."""
+        shares, attempt = self.waiting[0, : count - 1], int(self.owners[0])
         left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
-        return replace(left, shares=shares, attempt=attempt, count=len(shares) + 1)
+        return replace(left, shares=shares, attempt=attempt, count=count, radius=0.5)
 
     @property
     def known(self) -> list[Found]:
