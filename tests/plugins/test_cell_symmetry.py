@@ -191,6 +191,10 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     tried = attempts(problem, 0.0, 3)
     assert [len(one.symmetry.images) for one in tried[:2]] == [16, 16]
     assert {one.count for one in tried} == {2, 3}
+    heats = [one.heat for one in tried]
+    assert heats == sorted(heats)
+    sizes = [{len(one.symmetry.images) for one in tried if one.heat == heat} for heat in sorted(set(heats))]
+    assert (sizes[1], sizes[2], sizes[-1]) == ({16}, {8}, {1})
     assert tried[-1].free
     assert all(one.count == 2 for one in attempts(problem, 0.0, 2))
     q = problem.simulator.protocol.q
