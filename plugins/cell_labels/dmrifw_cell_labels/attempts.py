@@ -55,7 +55,8 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     magnitudes always have, of three, or of a large part of it, since a wall between the two others changes signals
     little. Then any. Magnitudes show a point reflection that the tissue may not have: its subgroups without are tried
     too. Three compartments of the symmetry that all magnitudes have come last, as do those of twice that in noisy
-    signals, whose asymmetry may be hidden.
+    signals, whose asymmetry may be hidden. The fewer unknowns, the earlier a heat, for the more of them, the easier
+    signals are explained by something else.
 
     Local.
     """

@@ -21,9 +21,6 @@ _WALL = 0.3
 _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_LEAST_ERROR = 1e-3
-"""Error of a mixture, in S/S0, at least: floors, and compartments that touch at an edge."""
-
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
 
@@ -46,16 +43,21 @@ class Level:
         modes: Of each compartment.
         error: Of its signals for want of others, in S/S0, over the square of the phase across the length that so many
             resolve, the edge of a cube of the volume for each.
+        least: The same at least: for elements, floors, and compartments that touch at an edge.
     """
 
     modes: int
     error: float
+    least: float = 1e-3
 
 
 LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
 """From coarse to fine. Where few modes resolve little, large wave numbers count little, and local minima are few."""
 
 FINEST = LEVELS[-1]
+
+EVEN = Level(45, 0.0, 1e-2)
+"""All wave numbers count the same."""
 
 
 class Misfit:
@@ -118,7 +120,7 @@ class Misfit:
     def _sigma(self, level: Level) -> FloatArray:
         """(n,) standard deviations of the differences of a mixture's signals."""
         squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * np.cbrt(self.grid.volume / level.modes) ** 2
-        return np.hypot(np.maximum(_LEAST_ERROR, squares * self._wavenumber**2), self.noise)
+        return np.hypot(np.maximum(level.least, squares * self._wavenumber**2), self.noise)
 
     def _bias(self, level: Level) -> ComplexArray:
         """(n,) by how much a mixture's signals are too low, in S/S0: that of no walls at all, which is most of it."""

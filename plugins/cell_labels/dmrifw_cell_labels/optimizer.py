@@ -17,7 +17,7 @@ from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.descent import Descent, with_the_rest
-from dmrifw_cell_labels.misfit import FINEST, LEVELS, Misfit
+from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
@@ -35,7 +35,7 @@ _PHASES = (*((one, 0.0) for one in LEVELS), (FINEST, _BINARY))
 _HEAT = 2
 """Phases after which the attempts of a heat are compared."""
 
-_STARTS = 3
+_STARTS = 2
 """Those that go on, at most."""
 
 _SLOW = 2
@@ -262,13 +262,15 @@ class LabelSearch:
     def _clearer(self, state: State, attempt: Attempt) -> State:
         """Some steps of the shares, until they have settled.
 
-        Those of three compartments begin with the middle mixture: what tells them apart is in large wave numbers.
-        Where they do not explain the data by the middle mixture they then wait for the others of their heat: those of
-        another symmetry than the truth, or apart by another field, end at ten times its misfit and more.
+        Those of three compartments begin with all wave numbers alike: large ones tell them apart. Where they do not
+        explain the data by the middle mixture they then wait for the others of their heat: those of another symmetry
+        than the truth, or apart by another field, end at ten times its misfit and more.
         """
         phase, slow = max(state.phase, attempt.count - 2), 0
         descent = Descent(state.shares, attempt.symmetry, state.radius)
         level, binary = _PHASES[phase]
+        if attempt.count > 2 and phase < _HEAT:
+            level = EVEN
         for _ in range(self.settings.descent):
             before, after = descent.step(self._misfit, level, binary)
             descent.radius = max(descent.radius, 0.1)
@@ -277,10 +279,10 @@ class LabelSearch:
                 break
         state = replace(state, shares=descent.shares, radius=descent.radius, phase=phase + 1)
         mixture = with_the_rest(state.shares)
-        hasty = attempt.count == 2 and not attempt.free and self._misfit.explained(mixture, level)
-        if state.phase != _HEAT or hasty:
+        middle = LEVELS[_HEAT - 1]
+        if state.phase != _HEAT or (not attempt.free and self._misfit.explained(mixture, middle)):
             return state
-        return self._another(state.with_waiting(self._misfit.of_shares(mixture, level), _WORTH_A_START, _STARTS))
+        return self._another(state.with_waiting(self._misfit.of_shares(mixture, middle), _WORTH_A_START, _STARTS))
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
