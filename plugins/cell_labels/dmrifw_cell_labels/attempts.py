@@ -15,7 +15,7 @@ _WIDTHS = (0.85, 2.0)
 tried after the other: which of them leads home depends on the shape."""
 
 _FREE = 8
-"""Clouds without a symmetry that are tried in a row."""
+"""Clouds without a symmetry in a heat."""
 
 _LEAST_PART = 1 / 3
 """Of the symmetry that signals show, in three compartments: a wall inside may break it and hardly be seen."""
@@ -87,7 +87,7 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
             two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
     whole, broken = ([replace(one, width=width) for width in _WIDTHS for one in some] for some in (whole, broken))
     certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
-    heats = [two, whole, broken, free] if certain else [[*two, *free], whole, broken]
+    heats = [two, whole, broken, free] if certain else [[*two, *free], free, free, whole, broken]
     return [replace(one, heat=number) for number, heat in enumerate(heats) for one in heat]
 
 
