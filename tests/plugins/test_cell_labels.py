@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from dmrifw_cell_labels import CellLabels, LabelSearchSettings
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum
-from dmrifw_cell_labels.misfit import FINEST, LEVELS, Misfit, one_hot
+from dmrifw_cell_labels.misfit import FINEST, LEVELS, SHARP, Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
@@ -143,8 +143,9 @@ def test_a_truth_is_explained_and_a_larger_ball_is_not(
     misfit = Misfit(problem_of(grid, protocol, ball, exterior), Walls(0.01, 100.0, leaky=exterior == "permeable"))
     larger = mesh.cell_labels(grid, mesh.Sphere(12.5))
     for level in LEVELS:
-        assert misfit.explained(one_hot(ball, 2), level)
-        assert not misfit.explained(one_hot(larger, 2), level)
+        gray = misfit.gray(level, np.zeros_like(ball))
+        assert gray.explained(one_hot(ball, 2), 2.0)
+        assert not gray.explained(one_hot(larger, 2), 2.0)
 
 
 def test_what_noise_hides_is_not_explained_by_it(grid: Grid, protocol: Protocol, ball: IntArray) -> None:
@@ -153,8 +154,34 @@ def test_what_noise_hides_is_not_explained_by_it(grid: Grid, protocol: Protocol,
     noisy = InversionProblem(exact.simulator, exact.target, likelihood="gaussian", sigma=0.02)
     misfit = Misfit(noisy, Walls(0.01, 100.0, leaky=True))
     shares = one_hot(ball, 2)
-    assert misfit.explained(shares, FINEST)
-    assert not misfit.explained(np.stack([1 - 0.92 * shares[1], 0.92 * shares[1]]), FINEST)
+    gray = misfit.gray(FINEST, np.zeros_like(ball))
+    assert gray.explained(shares, 2.0)
+    assert not gray.explained(np.stack([1 - 0.92 * shares[1], 0.92 * shares[1]]), 2.0)
+
+
+def test_a_partition_like_the_truth_tells_what_a_mixture_of_it_is_off_by(
+    grid: Grid, protocol: Protocol, ball: IntArray
+) -> None:
+    """Better than no walls do, from the same ball elsewhere in the lattice: four times, at least."""
+    misfit = Misfit(problem_of(grid, protocol, ball), Walls(0.01, 100.0, leaky=True))
+    elsewhere = Neighbourhood(grid).translated(ball)[0]
+    assert 0 < (elsewhere != ball).sum()
+    values = [misfit.gray(SHARP, one).of_shares(one_hot(ball, 2)) for one in (np.zeros_like(ball), elsewhere, ball)]
+    walls = misfit.of_labels(ball)
+    assert values[2] - walls < 1e-6 * walls
+    assert 4 * (values[1] - walls) < values[0] - walls
+
+
+def test_shares_are_shifted_with_their_volume(grid: Grid, ball: IntArray) -> None:
+    neighbourhood = Neighbourhood(grid)
+    shift = np.array([1.5, -0.7, 0.4])
+    shares = neighbourhood.shifted(ball.astype(float), shift)
+    volumes, middles = grid.cell_volumes, grid.points[grid.cells].mean(axis=1)
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    assert abs(volumes @ shares / (volumes @ ball) - 1) < 0.1
+    moved = (volumes * shares) @ middles / (volumes @ shares) - (volumes * ball) @ middles / (volumes @ ball)
+    assert np.abs(moved - shift).max() < 0.3 * neighbourhood.spacing
 
 
 def test_a_bounded_minimum_satisfies_its_conditions() -> None:

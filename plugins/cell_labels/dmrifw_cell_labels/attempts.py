@@ -14,7 +14,7 @@ _WIDTHS = (0.85, 2.0)
 """Standard deviations of the bumps that symmetric descents begin at, over the radius of a ball of the same volume, one
 tried after the other: which of them leads home depends on the shape."""
 
-_FREE = 8
+_FREE = 4
 """Clouds without a symmetry in a heat."""
 
 _LEAST_PART = 1 / 3

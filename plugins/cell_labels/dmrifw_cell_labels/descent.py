@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from dmrifw.typing import BoolArray, FloatArray, IntArray
-from dmrifw_cell_labels.misfit import Level, Misfit
+from dmrifw_cell_labels.misfit import Gray, Misfit
 from dmrifw_cell_labels.symmetry import Symmetry
 
 _EDGE = 0.1
@@ -36,34 +36,33 @@ class Descent:
     symmetry: Symmetry
     radius: float = 0.5
 
-    def step(self, misfit: Misfit, level: Level, binary: float) -> tuple[float, float]:
+    def step(self, gray: Gray, binary: float) -> tuple[float, float]:
         """Take one step; returns the objective before and after it.
 
         Args:
-            misfit: What is lowered.
-            level: By which mixture.
+            gray: What is lowered.
             binary: Weight of sum of x (1 - x), which makes shares 0 or 1.
 
         Local.
         """
         shares, joined = self.shares, self.symmetry.joined
         mixture, others = with_the_rest(shares), len(shares)
-        residuals, jacobian = misfit.linearize(mixture, level)
+        residuals, jacobian = gray.linearize(mixture)
         slopes = (jacobian[:, 1:] - jacobian[:, :1]).reshape(len(residuals), -1)
         # Walls count by the shares of all compartments, the one around being what the others leave.
-        smooth = sp.kron((np.eye(others) + 1) / 2, wall_curvature(misfit, mixture), format="csr")
+        smooth = sp.kron((np.eye(others) + 1) / 2, wall_curvature(gray.misfit, mixture), format="csr")
         gradient = slopes.T @ residuals + smooth @ shares.ravel() + binary * (mixture[0] - shares).ravel()
         rows = slopes @ joined
         held = 1e-6 * np.mean(rows**2) * len(rows) * sp.eye_array(rows.shape[1])
         curvature = Curvature(rows, sp.csr_array(joined.T @ (smooth @ joined) + held))
         start = np.bincount(joined.indices, shares.ravel()) / np.bincount(joined.indices)
-        before: float = self._objective(misfit, shares, level, binary)
+        before: float = self._objective(gray, shares, binary)
         while True:
             low, high = np.maximum(-start, -self.radius), np.minimum(1 - start, self.radius)
             step = bounded_minimum(curvature, joined.T @ gradient, low, high)
             promised = -(gradient @ (joined @ step) + 0.5 * step @ curvature.times(step))
             moved = _at_most_one((joined @ (start + step)).reshape(shares.shape))
-            after = self._objective(misfit, moved, level, binary)
+            after = self._objective(gray, moved, binary)
             ratio = (before - after) / max(float(promised), 1e-300)
             if ratio < 0.25:
                 self.radius /= 2.5
@@ -77,9 +76,9 @@ class Descent:
         return before, after
 
     @staticmethod
-    def _objective(misfit: Misfit, shares: FloatArray, level: Level, binary: float) -> float:
+    def _objective(gray: Gray, shares: FloatArray, binary: float) -> float:
         mixture = with_the_rest(shares)
-        return misfit.of_shares(mixture, level, _EDGE) + binary * float(np.sum(mixture * (1 - mixture)) / 2)
+        return gray.of_shares(mixture, _EDGE) + binary * float(np.sum(mixture * (1 - mixture)) / 2)
 
 
 def with_the_rest(shares: FloatArray) -> FloatArray:

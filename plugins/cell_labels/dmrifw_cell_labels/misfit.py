@@ -24,9 +24,8 @@ _MODEL_ERROR = 2e-4
 _FEW, _MANY = 24, 90
 """Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
 
-_NEARLY, _NEARLY_NOISE = 2.0, 1.1
-"""Error of the signals of shares, over what a mixture is off by and over the noise, below which partitions near them
-may explain the data: shares of another symmetry are mostly off by more."""
+_NEARLY_NOISE = 1.1
+"""Error of the signals of shares over the noise, below which it may be all that is left."""
 
 _EXACT = 5e-4
 """Error of a partition's signals, in S/S0: more than what the modes left out make, half the simulator's own."""
@@ -55,6 +54,9 @@ LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
 """From coarse to fine. Where few modes resolve little, large wave numbers count little, and local minima are few."""
 
 FINEST = LEVELS[-1]
+
+SHARP = Level(45, 1e-4)
+"""As telling as the finest with half its modes, where a partition tells what they are off by."""
 
 EVEN = Level(45, 0.0, 1e-2)
 """All wave numbers count the same."""
@@ -97,42 +99,41 @@ class Misfit:
         self.volume = float(problem.scale[np.argmax(protocol.echo_times)])
         self._mixture = Mixture(self.grid, simulator.operators.tissue, protocol, self.rows, walls)
         self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
-        self._biases: dict[Level, ComplexArray] = {}
+        self._biases: dict[tuple[Level, bytes], ComplexArray] = {}
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
         self.wall_penalty: FloatArray = _WALL * self.grid.face_areas[inside] / self.grid.face_areas[inside].mean()
 
     def of_partition(self, labels: IntArray) -> FloatArray:
         """(m,) differences over their standard deviations, for (E,) labels. Local."""
-        return self._differences(self._relative(self._partition.signal(labels)), self._exact)
+        return self.differences(self.relative(self._partition.signal(labels)), self._exact)
 
     def linearize_partition(self, labels: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
         """The same with (m, K, E) derivatives by the shares of `count` compartments. Local."""
         signal = self._partition.signal(labels)
-        return self._linearized(signal, self._relative(signal), one_hot(labels, count), FINEST, self._exact)
+        return self.linearized(signal, self.relative(signal), one_hot(labels, count), FINEST, self._exact)
 
-    def linearize(self, shares: FloatArray, level: Level) -> tuple[FloatArray, FloatArray]:
-        """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
-        signal = self._mixture.signal(shares, level.modes)
-        relative = self._relative(signal) + self._bias(level)
-        return self._linearized(signal, relative, shares, level, self._sigma(level))
+    def gray(self, level: Level, like: IntArray) -> Gray:
+        """How far mixtures are from the data, which are off by about what that of a partition, (E,), is. Local."""
+        key = level, like.tobytes()
+        if key not in self._biases:
+            mixture = self._mixture.signal(one_hot(like, int(like.max()) + 2), level.modes)
+            self._biases[key] = self.relative(self._partition.signal(like)) - self.relative(mixture)
+        return Gray(self, self._mixture, level, self._biases[key])
 
-    def _sigma(self, level: Level) -> FloatArray:
-        """(n,) standard deviations of the differences of a mixture's signals."""
-        squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * np.cbrt(self.grid.volume / level.modes) ** 2
+    def resolution(self, level: Level) -> float:
+        """Length that the modes of a mixture resolve, um: the edge of a cube of the volume for each. Local."""
+        return float(np.cbrt(self.grid.volume / level.modes))
+
+    def sigma(self, level: Level) -> FloatArray:
+        """(n,) standard deviations of the differences of a mixture's signals. Local."""
+        squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * self.resolution(level) ** 2
         return np.hypot(np.maximum(level.least, squares * self._wavenumber**2), self.noise)
 
-    def _bias(self, level: Level) -> ComplexArray:
-        """(n,) by how much a mixture's signals are too low, in S/S0: that of no walls at all, which is most of it."""
-        if level not in self._biases:
-            nothing = np.zeros(len(self.grid.cells), dtype=np.int64)
-            mixture = self._mixture.signal(one_hot(nothing, 2), level.modes)
-            self._biases[level] = self._relative(self._partition.signal(nothing)) - self._relative(mixture)
-        return self._biases[level]
-
-    def _linearized(
+    def linearized(
         self, signal: ComplexArray, relative: ComplexArray, shares: FloatArray, level: Level, sigma: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
+        """`differences`, and their derivatives by (K, E) shares as a mixture has them. Local."""
         jacobian = self._mixture.jacobian(shares, level.modes, self._magnitude).astype(float)
         parts = self._parts
         values = np.abs(relative) if self._magnitude else np.concatenate([relative.real, relative.imag])
@@ -144,7 +145,7 @@ class Misfit:
         if self._magnitude and self.noise:
             slope = values / np.hypot(values, self.noise)
         factor = slope / (scale * np.tile(sigma, parts))
-        return self._differences(relative, sigma), factor[:, None, None] * jacobian
+        return self.differences(relative, sigma), factor[:, None, None] * jacobian
 
     def relative_error(self, labels: IntArray) -> float:
         """Root mean square of the differences of a partition's signals, in S/S0. Local."""
@@ -163,40 +164,69 @@ class Misfit:
         left, right = labels[self.sides].T
         return float(0.5 * residuals @ residuals + self.wall_penalty[left != right].sum())
 
-    def of_shares(self, shares: FloatArray, level: Level, edge: float = 0.1) -> float:
-        """The same for shares, whose differences d count as sqrt(d^2 + edge^2) - edge. Local."""
-        residuals = self._of_mixture(shares, level)
-        left, right = self.sides.T
-        steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
-        return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
-
-    def explained(self, shares: FloatArray, level: Level) -> bool:
-        """Whether the signals of (K, E) shares are nearly within the error of a mixture, and the noise. Local."""
-        residuals, noise = self._of_mixture(shares, level), (self.noise / self._sigma(level)) ** 2
-        return bool(np.mean(residuals**2) < np.mean(_NEARLY**2 * (1 - noise) + _NEARLY_NOISE**2 * noise))
-
-    def _of_mixture(self, shares: FloatArray, level: Level) -> FloatArray:
-        relative = self._relative(self._mixture.signal(shares, level.modes)) + self._bias(level)
-        return self._differences(relative, self._sigma(level))
-
     @property
     def _first(self) -> IntArray:
         """The measurement at b = 0 of each sequence: the first of its rows."""
         return np.unique(self._group, return_index=True)[1]
 
-    def _relative(self, signal: ComplexArray) -> ComplexArray:
+    def relative(self, signal: ComplexArray) -> ComplexArray:
+        """(n,) signals in S/S0. Local."""
         return np.asarray(signal / self._unit(signal))
 
     def _unit(self, signal: ComplexArray) -> FloatArray:
         """(n,) what is 1 in S/S0."""
         return np.abs(signal[self._first])[self._group] if self._own_unit else self._scale
 
-    def _differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
+    def differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
+        """(m,) those from the data of (n,) signals in S/S0, over standard deviations. Local."""
         reference = self._reference
         if self._magnitude:  # noise lifts magnitudes: the mean of their squares by twice its variance
             return (np.hypot(np.abs(relative), self.noise) - np.abs(reference)) / sigma
         difference = (relative - reference) / sigma
         return np.concatenate([difference.real, difference.imag])
+
+
+@dataclass(frozen=True, eq=False)
+class Gray:
+    """Half the sum of squares of the differences between signals of a mixture and those measured, and of its walls.
+
+    Attributes:
+        misfit: That of partitions.
+        mixture: The model.
+        level: How fine it is.
+        bias: (n,) by how much its signals are too low, in S/S0.
+    """
+
+    misfit: Misfit
+    mixture: Mixture
+    level: Level
+    bias: ComplexArray
+
+    def linearize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
+        signal = self.mixture.signal(shares, self.level.modes)
+        relative = self.misfit.relative(signal) + self.bias
+        return self.misfit.linearized(signal, relative, shares, self.level, self.misfit.sigma(self.level))
+
+    def of_shares(self, shares: FloatArray, edge: float = 0.1) -> float:
+        """The misfit of (K, E) shares, whose differences d count as sqrt(d^2 + edge^2) - edge in walls. Local."""
+        residuals = self._residuals(shares)
+        left, right = self.misfit.sides.T
+        steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
+        return float(0.5 * residuals @ residuals + self.misfit.wall_penalty @ steps)
+
+    def explained(self, shares: FloatArray, most: float) -> bool:
+        """Whether the signals of (K, E) shares are off by what a mixture is, or so many times that, and the noise.
+
+        Local.
+        """
+        noise = (self.misfit.noise / self.misfit.sigma(self.level)) ** 2
+        allowed = most**2 * (1 - noise) + _NEARLY_NOISE**2 * noise
+        return bool(np.mean(self._residuals(shares) ** 2) < np.mean(allowed))
+
+    def _residuals(self, shares: FloatArray) -> FloatArray:
+        signal = self.mixture.signal(shares, self.level.modes)
+        return self.misfit.differences(self.misfit.relative(signal) + self.bias, self.misfit.sigma(self.level))
 
 
 def one_hot(labels: IntArray, count: int) -> FloatArray:

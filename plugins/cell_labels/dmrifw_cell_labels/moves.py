@@ -28,6 +28,9 @@ _NEAREST = 24
 _BLUR = 0.4
 """Width of the kernel that displaces a compartment, over the spacing of the grid."""
 
+_MOST_REFILLED = 2.0
+"""Factor by which shares grow, at most, that lose volume beyond the border of the grid."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moves:
@@ -177,6 +180,12 @@ class Neighbourhood:
             readings = [self._read(other, offset + sign * (place - middle), width) for sign in (1.0, -1.0)]
             seen.append(max(readings, key=lambda one: float(one @ seen[0])))
         return self._filled(np.mean(seen, axis=0), float(self.volumes @ first))
+
+    def shifted(self, shares: FloatArray, shift: FloatArray) -> FloatArray:
+        """(E,) shares of the same volume, displaced by (3,) um; less than that where the grid ends. Local."""
+        seen = self._read(shares, self._middles - shift, _BLUR)
+        volume, left = self.volumes @ shares, self.volumes @ seen
+        return np.clip(seen * min(volume / max(left, 1e-300), _MOST_REFILLED), 0.0, 1.0)
 
     def _middle(self, shares: FloatArray) -> FloatArray:
         weights = self.volumes * shares

@@ -15,9 +15,10 @@ from dmrifw.errors import InputError
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
+from dmrifw.typing import IntArray
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.descent import Descent, with_the_rest
-from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, Misfit
+from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Gray, Level, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
@@ -34,6 +35,23 @@ _PHASES = (*((one, 0.0) for one in LEVELS), (FINEST, _BINARY))
 
 _HEAT = 2
 """Phases after which the attempts of a heat are compared."""
+
+_MIDDLE = LEVELS[_HEAT - 1]
+"""The mixture by which they are."""
+
+_NEARLY, _WITHIN = 2.0, 1.0
+"""Error of the signals of symmetric shares, and of others, over that of such a mixture, below which they go on at once:
+shares of another symmetry are mostly off by more."""
+
+_ALIKE = 4.0
+"""Error of a mixture for a partition, less that for no walls, over what is left of it at most, up to which the first is
+that of others as well."""
+
+_SHIFTS, _TRIED, _TRIAL = 64, 10, 4
+"""Displacements of shares that are looked at, those of them that are bettered, and by so many steps."""
+
+_WORTH_A_SHIFT = 0.9
+"""Share of the misfit to which one must bring it down."""
 
 _STARTS = 2
 """Those that go on, at most."""
@@ -57,11 +75,14 @@ _KICKS = 3
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
 
-_SCANNED = 16
+_SCANNED = 40
 """Displacements that an iteration looks at."""
 
-_FOLLOWED = 3
-"""Those that are bettered."""
+_FOLLOWED, _APART_BY = 3, 0.25
+"""Those that are bettered, and how far apart they are, over the spacing."""
+
+_FAR = (0.5, 1.0)
+"""Displacements, over the spacing, up to which, by turns."""
 
 _POLISHED = 4
 """Iterations without a better partition after which each single move of the best is tried."""
@@ -212,7 +233,7 @@ class LabelSearch:
         return self._problem.relative_error(fields)
 
     def _cloudy(self, state: State) -> float:
-        return self._misfit.of_shares(with_the_rest(state.shares), FINEST)
+        return self._misfit.gray(FINEST, np.zeros_like(state.best)).of_shares(with_the_rest(state.shares))
 
     def _begins_a_heat(self, number: int) -> bool:
         several = self._numbered(number).heat != self._numbered(number - 1).heat
@@ -227,12 +248,13 @@ class LabelSearch:
         generator = np.random.default_rng([settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
         if state.phase < len(_PHASES):
-            return self._clearer(state if state.phase else self._cloud(state, attempt, generator), attempt)
+            return self._clearer(state if state.phase else self._cloud(state, attempt, generator), attempt, generator)
         if not attempt.free:
             return self._symmetric(state, attempt, generator)
         state = replace(state, age=state.age + 1)
         if state.stale == _POLISHED and len(state.pool):
-            return self._kept(state, self._search(state.count).polished(state.known[0], _STEPS))
+            search = self._search(state.count)
+            return self._kept(state, search.settle(search.polished(state.known[0], _STEPS), _STEPS, places=None))
         if state.stale < settings.patience:
             return self._hopped(state, generator)
         if state.count < min(_CUT_INTO, self.parametrization.compartments):
@@ -259,30 +281,62 @@ class LabelSearch:
         shares = attempt.symmetry.averaged(np.clip(shares, 0.02, 0.98 / others))
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
-    def _clearer(self, state: State, attempt: Attempt) -> State:
+    def _clearer(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """Some steps of the shares, until they have settled.
 
-        Those of three compartments begin with all wave numbers alike: large ones tell them apart. Where they do not
-        explain the data by the middle mixture they then wait for the others of their heat: those of another symmetry
-        than the truth, or apart by another field, end at ten times its misfit and more.
+        Those of three compartments begin with all wave numbers alike: large ones tell them apart. Free shares that do
+        not explain the data are tried elsewhere. After the middle mixture they wait for the others of their heat, and
+        so do symmetric ones: those of another symmetry than the truth, or apart by another field, or out of place, end
+        at ten times its misfit and more.
         """
-        phase, slow = max(state.phase, attempt.count - 2), 0
-        descent = Descent(state.shares, attempt.symmetry, state.radius)
+        phase = max(state.phase, attempt.count - 2)
         level, binary = _PHASES[phase]
         if attempt.count > 2 and phase < _HEAT:
             level = EVEN
-        for _ in range(self.settings.descent):
-            before, after = descent.step(self._misfit, level, binary)
-            descent.radius = max(descent.radius, 0.1)
-            slow = slow + 1 if before - after < 1e-3 * before else 0
-            if slow == _SLOW:
-                break
-        state = replace(state, shares=descent.shares, radius=descent.radius, phase=phase + 1)
+        if attempt.free and phase:
+            state = self._alike(state, self._neighbourhood.displaced(state.shares, np.zeros(3)))
+        gray = self._gray(state, attempt, level)
+        state, _ = _descended(state, attempt, gray, binary, self.settings.descent)
         mixture = with_the_rest(state.shares)
-        middle = LEVELS[_HEAT - 1]
-        if state.phase != _HEAT or (not attempt.free and self._misfit.explained(mixture, middle)):
+        if attempt.free and phase and not binary and not gray.explained(mixture, _WITHIN):
+            elsewhere, value = self._shifted(state, attempt, gray, generator)
+            if value < _WORTH_A_SHIFT * gray.of_shares(mixture):
+                return replace(elsewhere, phase=phase)
+        state, middle = replace(state, phase=phase + 1), self._gray(state, attempt, _MIDDLE)
+        if state.phase != _HEAT or middle.explained(mixture, _WITHIN if attempt.free else _NEARLY):
             return state
-        return self._another(state.with_waiting(self._misfit.of_shares(mixture, middle), _WORTH_A_START, _STARTS))
+        return self._another(state.with_waiting(middle.of_shares(mixture), _WORTH_A_START, _STARTS))
+
+    def _gray(self, state: State, attempt: Attempt, level: Level) -> Gray:
+        if attempt.free and level == FINEST and state.like.any():
+            level = SHARP
+        return self._misfit.gray(level, state.like if attempt.free else np.zeros_like(state.like))
+
+    def _alike(self, state: State, labels: IntArray) -> State:
+        """The state that takes a partition for what mixtures are off by, if its signals are nearer than the last's.
+
+        Not one of fragments that touch at edges: a mixture takes them for joined.
+        """
+        nearer = self._misfit.relative_error(labels) < self._misfit.relative_error(state.like)
+        biases = [self._misfit.gray(FINEST, one).bias for one in (labels, np.zeros_like(labels))]
+        difference = np.abs(biases[0] - biases[1]) / self._misfit.sigma(FINEST)
+        return replace(state, like=labels) if nearer and np.sqrt(np.mean(difference**2)) < _ALIKE else state
+
+    def _shifted(
+        self, state: State, attempt: Attempt, gray: Gray, generator: np.random.Generator
+    ) -> tuple[State, float]:
+        """The best of where displaced shares lead in a few steps.
+
+        In the wrong place the grid's border is in the way of a shape, and its shares settle at another.
+        """
+        far, scan = self._misfit.resolution(_MIDDLE), []
+        for shift in generator.uniform(-far, far, (_SHIFTS, 3)):
+            shares = self._neighbourhood.shifted(state.shares[0], shift)[None]
+            scan.append((gray.of_shares(with_the_rest(shares)), shares))
+        scan.sort(key=lambda one: one[0])
+        tried = [replace(state, shares=shares, radius=0.5) for _, shares in scan[:_TRIED]]
+        led = [_descended(one, attempt, gray, 0.0, _TRIAL) for one in tried]
+        return min(led, key=lambda one: one[1])
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
@@ -319,13 +373,18 @@ class LabelSearch:
         partitions = [(one > 0).astype(float) for one in state.pool]
         choices = [[state.shares[0]], partitions[:1], partitions]
         shapes = choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
-        shifts = generator.uniform(-0.5 * spacing, 0.5 * spacing, (_SCANNED, 3))
-        widths = generator.uniform(0.25, 0.45, _SCANNED)
+        far = generator.choice(_FAR) * spacing
+        shifts, widths = generator.uniform(-far, far, (_SCANNED, 3)), generator.uniform(0.25, 0.45, _SCANNED)
         tried = [
             search.valued(self._neighbourhood.displaced(shapes, shift, width))
             for shift, width in zip(shifts, widths, strict=True)
         ]
-        return sorted(tried, key=lambda one: one.misfit)[:_FOLLOWED]
+        followed: list[int] = []
+        for one in np.argsort([found.misfit for found in tried], kind="stable"):
+            distances = np.abs(shifts[followed] - shifts[one]).max(axis=1)
+            if len(followed) < _FOLLOWED and (distances > _APART_BY * spacing).all():
+                followed.append(int(one))
+        return [tried[one] for one in followed]
 
     def _bettered(self, state: State, tried: list[Found], generator: np.random.Generator) -> Found:
         """The best of where some partitions lead, bettered by single moves and at other places."""
@@ -367,3 +426,16 @@ class LabelSearch:
 
     def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
         return LocalSearch(self._misfit, self._neighbourhood, count, symmetry)
+
+
+def _descended(state: State, attempt: Attempt, gray: Gray, binary: float, steps: int) -> tuple[State, float]:
+    """The state after some Gauss-Newton steps of its shares, and their objective."""
+    descent, slow = Descent(state.shares, attempt.symmetry, state.radius), 0
+    after = np.inf
+    for _ in range(steps):
+        before, after = descent.step(gray, binary)
+        descent.radius = max(descent.radius, 0.1)
+        slow = slow + 1 if before - after < 1e-3 * before else 0
+        if slow == _SLOW:
+            break
+    return replace(state, shares=descent.shares, radius=descent.radius), after

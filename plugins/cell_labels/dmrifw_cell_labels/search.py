@@ -19,7 +19,7 @@ _DEPTH = 6
 _WIDTH = 12
 """Best moves at each of them that may be tried."""
 
-_PLACES, _HOPEFUL = 5, 6.0
+PLACES, _HOPEFUL = 5, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
 _MOST_MOVES = 500
@@ -86,7 +86,7 @@ class LocalSearch:
         """A partition with its misfit. Local."""
         return Found(labels, self.misfit.of_labels(labels))
 
-    def settle(self, start: Found, steps: int, known: Sequence[Found] = ()) -> Found:
+    def settle(self, start: Found, steps: int, known: Sequence[Found] = (), places: int | None = PLACES) -> Found:
         """Improve a partition where it is and where it might also be, as long as that helps.
 
         A closed cell in a leaky surround looks nearly the same wherever it sits.
@@ -95,13 +95,14 @@ class LocalSearch:
             start: The partition.
             steps: Linearizations at each place, at most.
             known: Partitions that were settled before: one that is not better is not worth other places.
+            places: Other places, at most; None for all.
 
         Local.
         """
         best, record = self.descend(start, steps), min((one.misfit for one in known), default=np.inf)
         while best.misfit < record:
             elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
-            promising = [one for one in elsewhere[:_PLACES] if one.misfit < _HOPEFUL * best.misfit]
+            promising = [one for one in elsewhere[:places] if one.misfit < _HOPEFUL * best.misfit]
             other = min((self.descend(one, steps) for one in promising), key=lambda one: one.misfit, default=best)
             if other.misfit >= best.misfit:
                 break

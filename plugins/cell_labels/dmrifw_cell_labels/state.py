@@ -17,6 +17,7 @@ class State:
     Attributes:
         shares: (K - 1, E) of the descent.
         best: (E,) the best partition of all attempts.
+        like: (E,) one that tells what mixtures are off by: its signals are the nearest to those measured.
         pool: (n, E) the best partitions of the attempt.
         values: (n,) their misfits, ascending.
         misfit: That of the best of all; infinite before there is one.
@@ -37,6 +38,7 @@ class State:
 
     shares: FloatArray
     best: IntArray
+    like: IntArray
     pool: IntArray
     values: FloatArray
     waiting: FloatArray
@@ -59,7 +61,7 @@ class State:
         """Of a search on so many cells that has not begun. Local."""
         shares, none, nothing = np.zeros((1, cells)), np.zeros((0, cells), dtype=np.int64), np.zeros(0)
         best, nobody = np.zeros(cells, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return cls(shares, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
+        return cls(shares, best, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
 
     def with_waiting(self, gray: float, most: float, count: int) -> State:
         """The state in which its shares wait, with the best whose misfit is up to so many times the lowest. Local."""
