@@ -1,6 +1,7 @@
 """Barriers recovered by each way to search, over shapes and seeds: the table in docs/benchmarks/permeability.md.
 
-    ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...] [--snr X]
+    ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...]
+        [--exterior NAME] [--protocol NAME] [--noise NAME [--snr X]]
 
 Every run is `dmrifw invert` on a config of its own in FOLDER; runs that are finished there are not repeated, and
 interrupted ones are resumed. One core serves one run at a time: start it twice with different shapes to use two.
@@ -66,19 +67,26 @@ ARMS = {
 }
 """What is added to `[inversion]` for each way to search."""
 
+NOISES = {
+    "none": "",
+    "rician": '\n[inversion.target]\nsnr = {snr:g}\nnoise = "rician"\n',
+    "gaussian": 'magnitude = false\n\n[inversion.target]\nsnr = {snr:g}\nnoise = "gaussian"\n',
+}
+"""What is added to it for noise; with Gaussian noise both parts of signals are compared."""
 
-def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str, snr: float | None) -> None:
+
+def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str, noise: str, snr: float) -> None:
     """One inversion, unless its results are there already."""
-    noise = "" if snr is None else f"-snr_{snr:g}"
-    place = folder / f"{arm}-{shape}-{exterior}-{protocol}{noise}-{seed}".replace(" ", "_")
+    noisy = "" if noise == "none" else f"-{noise}_snr_{snr:g}"
+    place = folder / f"{arm}-{shape}-{exterior}-{protocol}{noisy}-{seed}".replace(" ", "_")
     if (place / "metrics.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = place.with_suffix(".toml")
     head = _GRID.format(barrier=SHAPES[shape], exterior=exterior, protocol=protocol, seed=seed)
-    config.write_text(
-        head + ARMS[arm] + ("" if snr is None else f'\n[inversion.target]\nsnr = {snr:g}\nnoise = "rician"\n')
-    )
+    if ARMS[arm] and noise == "gaussian":
+        raise SystemExit("give --arms default: those of the published method compare magnitudes")
+    config.write_text(head + ARMS[arm] + NOISES[noise].format(snr=snr))
     again = ["--resume"] if (place / "checkpoint.h5").exists() else ["--force"]
     words = ["dmrifw", "invert", str(config), "-o", str(place), *again]
     start = time.perf_counter()
@@ -131,14 +139,13 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--exterior", default="permeable")
     parser.add_argument("--protocol", default="spinverse")
-    parser.add_argument(
-        "--snr", type=float, help="of the signals at b = 0, with Rician noise; by default there is none"
-    )
+    parser.add_argument("--noise", default="none", choices=list(NOISES))
+    parser.add_argument("--snr", type=float, default=50.0, help="of the signals at b = 0, where there is noise")
     given = parser.parse_args()
     for shape in given.shapes:
         for arm in given.arms:
             for seed in given.seeds:
-                run(given.folder, arm, shape, seed, given.exterior, given.protocol, given.snr)
+                run(given.folder, arm, shape, seed, given.exterior, given.protocol, given.noise, given.snr)
     print(table(given.folder))
 
 

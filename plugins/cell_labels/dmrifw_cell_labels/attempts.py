@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dmrifw.inversion import InversionProblem
-from dmrifw.typing import BoolArray, FloatArray
+from dmrifw.typing import BoolArray, ComplexArray, FloatArray
 from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
 
 _WIDTHS = (0.85, 2.0)
@@ -48,8 +48,8 @@ class Attempt:
         return self.symmetry.trivial
 
 
-def attempts(problem: InversionProblem, noise: float, compartments: int) -> list[Attempt]:
-    """What to try, in this order, for signals with some noise, and again from the beginning.
+def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compartments: int) -> list[Attempt]:
+    """What to try, in this order, and again from the beginning.
 
     First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
     magnitudes always have, of three, or of a large part of it, since a wall between the two others changes signals
@@ -58,11 +58,17 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     signals, whose asymmetry may be hidden. The fewer unknowns, the earlier a heat, for the more of them, the easier
     signals are explained by something else.
 
+    Args:
+        problem: Target and simulator.
+        plain: (n,) signals without walls, in S/S0.
+        noise: Standard deviation of the noise in each part, in S/S0.
+        compartments: That there are at most, the one around included.
+
     Local.
     """
     grid = problem.simulator.grid
     cells, everything = len(grid.cells), PointGroup.of(grid)
-    group = everything.part(shown_by(problem, everything, noise))
+    group = everything.part(shown_by(problem, everything, plain, noise))
     free = [Attempt(2, Symmetry.none(cells, 2))] * _FREE
     if len(group) == 1:
         return free
@@ -91,9 +97,9 @@ def attempts(problem: InversionProblem, noise: float, compartments: int) -> list
     return [replace(one, heat=number) for number, heat in enumerate(heats) for one in heat]
 
 
-def shown_by(problem: InversionProblem, group: PointGroup, noise: float) -> BoolArray:
-    """(g,) which operations leave the target's signals as they are. Local."""
+def shown_by(problem: InversionProblem, group: PointGroup, plain: ComplexArray, noise: float) -> BoolArray:
+    """(g,) which operations leave the target's signals as they are: what walls change of them. Local."""
     protocol, relative = problem.simulator.protocol, problem.reference
     members = [np.flatnonzero(protocol.sequence == number) for number in range(len(protocol.waveforms))]
-    wavevectors, signals = [protocol.q[one] for one in members], [relative[one] for one in members]
-    return shown(group, wavevectors, signals, problem.magnitude, noise)
+    changed = np.abs(relative) - np.abs(plain) if problem.magnitude else relative - plain
+    return shown(group, [protocol.q[one] for one in members], [changed[one] for one in members], noise)

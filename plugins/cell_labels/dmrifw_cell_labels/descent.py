@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from dmrifw.typing import BoolArray, FloatArray, IntArray
-from dmrifw_cell_labels.misfit import Gray, Misfit
+from dmrifw_cell_labels.misfit import Gray
 from dmrifw_cell_labels.symmetry import Symmetry
 
 _EDGE = 0.1
@@ -50,7 +50,8 @@ class Descent:
         residuals, jacobian = gray.linearize(mixture)
         slopes = (jacobian[:, 1:] - jacobian[:, :1]).reshape(len(residuals), -1)
         # Walls count by the shares of all compartments, the one around being what the others leave.
-        smooth = sp.kron((np.eye(others) + 1) / 2, wall_curvature(gray.misfit, mixture), format="csr")
+        walls = wall_curvature(gray.misfit.sides, gray.wall_penalty, mixture)
+        smooth = sp.kron((np.eye(others) + 1) / 2, walls, format="csr")
         gradient = slopes.T @ residuals + smooth @ shares.ravel() + binary * (mixture[0] - shares).ravel()
         rows = slopes @ joined
         held = 1e-6 * np.mean(rows**2) * len(rows) * sp.eye_array(rows.shape[1])
@@ -165,11 +166,14 @@ def _projected(
     return x
 
 
-def wall_curvature(misfit: Misfit, shares: FloatArray) -> sp.csr_array:
-    """(E, E) the penalty of walls as squares of differences of shares, as steep as it is at (K, E) shares. Local."""
-    left, right = misfit.sides.T
+def wall_curvature(sides: IntArray, penalty: FloatArray, shares: FloatArray) -> sp.csr_array:
+    """(E, E) a penalty of walls, (I,) between the cells on (I, 2) sides, as squares of differences of shares.
+
+    It is as steep as at (K, E) shares. Local.
+    """
+    left, right = sides.T
     steps = np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2
-    weights = misfit.wall_penalty / np.sqrt(steps + _EDGE**2)
+    weights = penalty / np.sqrt(steps + _EDGE**2)
     faces = np.arange(len(weights))
     places = (np.concatenate([faces, faces]), np.concatenate([left, right]))
     ends = np.concatenate([np.ones(len(faces)), -np.ones(len(faces))])

@@ -55,6 +55,10 @@ LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
 
 FINEST = LEVELS[-1]
 
+_QUIET, _TENSE = 0.5, 4.0
+"""Of a tissue that nothing leaves, in which walls change signals little: errors of mixtures, and what walls in them
+cost, over those of a leaky one. Shares would explain its signals by a haze."""
+
 SHARP = Level(45, 1e-4)
 """As telling as the finest with half its modes, where a partition tells what they are off by."""
 
@@ -89,6 +93,7 @@ class Misfit:
             raise InputError("this forward model tells no tissue", "give a Simulator, or use Adam", key="optimizer")
         _check_covered(simulator)
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
+        self._problem, self._walls = problem, walls
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
         self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
         self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))
@@ -103,6 +108,19 @@ class Misfit:
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
         self.wall_penalty: FloatArray = _WALL * self.grid.face_areas[inside] / self.grid.face_areas[inside].mean()
+        self._gray_error, tension = (1.0, 1.0) if walls.leaky else (_QUIET, _TENSE)
+        self._gray_penalty = tension * self.wall_penalty
+
+    def without_walls(self) -> ComplexArray:
+        """(n,) signals of all measurements, those that are not used as well, of no walls, in S/S0. Local."""
+        protocol = self._problem.simulator.protocol
+        rows = np.arange(len(protocol.sequence))
+        plain = Partition(self.grid, self._mixture.elements, protocol, rows, self._walls)
+        signal = plain.signal(np.zeros(len(self.grid.cells), dtype=np.int64))
+        if not self._own_unit:
+            return np.asarray(signal / self._problem.scale)
+        first = np.unique(protocol.sequence[self.rows], return_index=True)[1]
+        return np.asarray(signal / np.abs(signal[self.rows[first]])[protocol.sequence])
 
     def of_partition(self, labels: IntArray) -> FloatArray:
         """(m,) differences over their standard deviations, for (E,) labels. Local."""
@@ -119,7 +137,7 @@ class Misfit:
         if key not in self._biases:
             mixture = self._mixture.signal(one_hot(like, int(like.max()) + 2), level.modes)
             self._biases[key] = self.relative(self._partition.signal(like)) - self.relative(mixture)
-        return Gray(self, self._mixture, level, self._biases[key])
+        return Gray(self, self._mixture, level, self._biases[key], self._gray_penalty)
 
     def resolution(self, level: Level) -> float:
         """Length that the modes of a mixture resolve, um: the edge of a cube of the volume for each. Local."""
@@ -128,7 +146,7 @@ class Misfit:
     def sigma(self, level: Level) -> FloatArray:
         """(n,) standard deviations of the differences of a mixture's signals. Local."""
         squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * self.resolution(level) ** 2
-        return np.hypot(np.maximum(level.least, squares * self._wavenumber**2), self.noise)
+        return np.hypot(self._gray_error * np.maximum(level.least, squares * self._wavenumber**2), self.noise)
 
     def linearized(
         self, signal: ComplexArray, relative: ComplexArray, shares: FloatArray, level: Level, sigma: FloatArray
@@ -195,12 +213,14 @@ class Gray:
         mixture: The model.
         level: How fine it is.
         bias: (n,) by how much its signals are too low, in S/S0.
+        wall_penalty: (I,) of a wall at each interior face.
     """
 
     misfit: Misfit
     mixture: Mixture
     level: Level
     bias: ComplexArray
+    wall_penalty: FloatArray
 
     def linearize(self, shares: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(m,) differences and (m, K, E) derivatives for (K, E) shares; see `Mixture.jacobian`. Local."""
@@ -213,7 +233,7 @@ class Gray:
         residuals = self._residuals(shares)
         left, right = self.misfit.sides.T
         steps = np.sqrt(np.sum((shares[:, left] - shares[:, right]) ** 2, axis=0) / 2 + edge**2) - edge
-        return float(0.5 * residuals @ residuals + self.misfit.wall_penalty @ steps)
+        return float(0.5 * residuals @ residuals + self.wall_penalty @ steps)
 
     def explained(self, shares: FloatArray, most: float) -> bool:
         """Whether the signals of (K, E) shares are off by what a mixture is, or so many times that, and the noise.

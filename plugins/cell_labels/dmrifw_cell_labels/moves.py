@@ -101,7 +101,7 @@ class Neighbourhood:
         cells: (E, 4) their numbers.
         sides: (I, 2) cells on both sides of each interior face.
         volumes: (E,) um^3.
-        radii: (E,) distances of cells from the middle of the grid, um.
+        reach: (3,) half the extent of the grid, um.
         spacing: See `elements.spacing`, um.
 
     Local.
@@ -115,9 +115,16 @@ class Neighbourhood:
         self.volumes = grid.cell_volumes
         self._middles = grid.points[grid.cells].mean(axis=1)
         self._tree = cKDTree(self._middles)
-        centre = (self.vertices.max(axis=0) + self.vertices.min(axis=0)) / 2
-        self.radii: FloatArray = np.linalg.norm(self._middles - centre, axis=1)
+        low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        self.reach: FloatArray = (high - low) / 2
+        self._centre: FloatArray = (high + low) / 2
         self.spacing = spacing(grid)
+
+    def bump(self, volume: float, width: float, place: FloatArray) -> FloatArray:
+        """(E,) a Gaussian of some volume, um^3, and width at a place (3,) from the middle of the grid, um. Local."""
+        radii = np.linalg.norm(self._middles - self._centre - place, axis=1)
+        bump = np.exp(-0.5 * (radii / width) ** 2)
+        return np.asarray(volume / (bump @ self.volumes) * bump)
 
     def moves(self, labels: IntArray, count: int) -> Moves:
         """Moves of labels, (E,) 0 to count - 1.

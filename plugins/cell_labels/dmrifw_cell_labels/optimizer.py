@@ -69,11 +69,22 @@ _HOPEFUL = 0.06
 """Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
 move, and kicks."""
 
+_WORTH_A_STEP = 0.5
+"""Share of the misfit to which moves must bring down that of others for more of them: signals of a wrong symmetry, or
+of wrong compartments, can be bettered for long."""
+
 _KICKS = 3
 """Iterations without a better one after which it is given up."""
 
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
+
+_GRAIN = 0.1
+"""Standard deviation of shares at random."""
+
+_SMALL, _INNER, _NARROW = (0.04, 0.2), 0.6, 0.85
+"""Of small bumps somewhere: volume over that of the grid, between which it is drawn; how far from the middle they are
+at most, over half its extent; standard deviation over the radius of a ball of the same volume."""
 
 _SCANNED = 40
 """Displacements that an iteration looks at."""
@@ -180,7 +191,8 @@ class LabelSearch:
             float(np.hypot(least, factor * self._misfit.noise)) for least, factor in (_CERTAIN, _PLAUSIBLE)
         )
         self._hopeful = _HOPEFUL * self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
-        self._attempts = attempts(problem, self._misfit.noise, parametrization.compartments)
+        plain = self._misfit.without_walls()
+        self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
 
     @property
@@ -264,21 +276,26 @@ class LabelSearch:
     def _cloud(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """Shares at random, of about the volume that signals of the longest echo time are of.
 
-        Symmetric ones form a bump in the middle, which more often ends well; others are even.
+        Symmetric ones form a bump in the middle, which more often ends well; others are even. Where signals tell no
+        volume, since nothing is lost, others are small bumps somewhere: even ones would stay a haze.
         """
         grid, others = self._neighbourhood, attempt.count - 1
         lossy = self.parametrization.exterior == "permeable"
         known = lossy and not self._problem.arbitrary_unit
+        somewhere = attempt.free and not known
         whole = grid.volumes.sum()
         volume = np.clip(1.2 * self._misfit.volume / whole if known else 0.25, 0.05, 0.6) * whole
-        width = attempt.width * np.cbrt(0.75 * volume / np.pi)
-        bump = np.exp(-0.5 * (grid.radii / width) ** 2)
-        shares = np.tile(volume / (bump @ grid.volumes) * bump, (others, 1))
+        place, grain, narrow = np.zeros(3), _GRAIN, attempt.width
+        if somewhere:
+            volume = np.exp(generator.uniform(*np.log(_SMALL))) * whole
+            place, grain, narrow = generator.uniform(-_INNER, _INNER, 3) * grid.reach, _GRAIN / 5, _NARROW
+        shares = np.tile(grid.bump(volume, narrow * np.cbrt(0.75 * volume / np.pi), place), (others, 1))
         if attempt.pattern is not None:
             one = 0.5 + 0.5 * np.tanh(attempt.pattern / (_APART * grid.spacing))
             shares *= np.stack([one, 1 - one])
-        shares = np.clip(shares, 0.02, 0.9 / others) + 0.1 / others * generator.standard_normal(shares.shape)
-        shares = attempt.symmetry.averaged(np.clip(shares, 0.02, 0.98 / others))
+        least = 0.2 * grain
+        shares = np.clip(shares, least, 0.9 / others) + grain / others * generator.standard_normal(shares.shape)
+        shares = attempt.symmetry.averaged(np.clip(shares, least, 0.98 / others))
         return replace(state, shares=shares, radius=0.5, count=attempt.count)
 
     def _clearer(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
@@ -348,8 +365,10 @@ class LabelSearch:
         least = min(one.misfit for one in starts)
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
         found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in different]
-        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS)
+        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
         hopeful = self._misfit.relative_error(best.labels) < np.hypot(self._hopeful, self._misfit.noise)
+        if hopeful:
+            best = search.descend(best, _STEPS)
         if hopeful and best.misfit < min(state.values, default=np.inf):
             best = search.polished(best, _STEPS)
         state = self._kept(state, best)

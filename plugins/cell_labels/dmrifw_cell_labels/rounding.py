@@ -94,7 +94,7 @@ class _Linear:
         places = (np.concatenate([gained, lost]) * size + np.tile(cells, 2), np.tile(np.arange(len(cells)), 2))
         values = np.repeat([1.0, -1.0], len(cells))
         change = sp.csr_array((values, places), (count * size, len(cells)))
-        walls = sp.kron(sp.eye_array(count), wall_curvature(misfit, start), format="csr")
+        walls = sp.kron(sp.eye_array(count), wall_curvature(misfit.sides, misfit.wall_penalty, start), format="csr")
         self._smooth = sp.csr_array(0.5 * joined.T @ (change.T @ walls @ change) @ joined)
         self._tension = 0.5 * joined.T @ (change.T @ (walls @ start.ravel()))
 

@@ -22,6 +22,9 @@ _WIDTH = 12
 PLACES, _HOPEFUL = 5, 6.0
 """Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
 
+_GLANCE = 1
+"""Linearizations at each of more places, by which the best of them are chosen."""
+
 _MOST_MOVES = 500
 """Moves up to which each of them is tried on a record."""
 
@@ -95,7 +98,7 @@ class LocalSearch:
             start: The partition.
             steps: Linearizations at each place, at most.
             known: Partitions that were settled before: one that is not better is not worth other places.
-            places: Other places, at most; None for all.
+            places: Other places, at most; None for all, of which only the most promising are followed to the end.
 
         Local.
         """
@@ -103,6 +106,9 @@ class LocalSearch:
         while best.misfit < record:
             elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
             promising = [one for one in elsewhere[:places] if one.misfit < _HOPEFUL * best.misfit]
+            if len(promising) > PLACES:
+                glanced = (self.descend(one, _GLANCE) for one in promising)
+                promising = sorted(glanced, key=lambda one: one.misfit)[:PLACES]
             other = min((self.descend(one, steps) for one in promising), key=lambda one: one.misfit, default=best)
             if other.misfit >= best.misfit:
                 break
@@ -147,27 +153,27 @@ class LocalSearch:
                 return tried
         return None
 
-    def descend(self, start: Found, steps: int) -> Found:
+    def descend(self, start: Found, steps: int, worth: float = 1.0) -> Found:
         """Improve a partition, one linearization after the other. Local.
 
         Args:
             start: The partition.
             steps: Linearizations, at most.
+            worth: Share of the misfit to which moves must bring it down for others to be tried.
         """
         best, seen = start, {start.labels.tobytes()}
         for _ in range(steps):
             residuals, jacobian = self.misfit.linearize_partition(best.labels, self.count)
             slopes = jacobian.reshape(len(residuals), -1)
-            improved = False
+            before = best.misfit
             while True:
+                last = best.misfit
                 better, kept_its_promise = self._better(best, residuals, slopes, seen)
-                if better is None:
-                    break
-                best, improved = better, True
-                if not kept_its_promise:
+                best = better or best
+                if not kept_its_promise or best.misfit > worth * last:
                     break
                 residuals = self.misfit.of_partition(best.labels)
-            if not improved:
+            if best.misfit >= before or best.misfit > worth * before:
                 break
         return best
 

@@ -7,6 +7,7 @@ of 576 for a ball on the grid of that many cells. It also stands where the group
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 
@@ -27,7 +28,7 @@ _AS_GOOD, _BETTER = 1.25, 6.0
 what is left of it."""
 
 _LEAST_ERROR = 2e-3
-"""Of the interpolation, in S/S0."""
+"""Of the interpolation, over the largest signal."""
 
 _NEIGHBOURS = 60
 """Measurements that the interpolation looks at."""
@@ -168,7 +169,7 @@ def patterns(grid: Grid) -> list[FloatArray]:
 
 
 def shown(
-    group: PointGroup, wavevectors: list[FloatArray], signals: list[ComplexArray], magnitude: bool, noise: float
+    group: PointGroup, wavevectors: list[FloatArray], signals: Sequence[FloatArray | ComplexArray], noise: float
 ) -> BoolArray:
     """(g,) which operations of a group leave signals as they are.
 
@@ -179,20 +180,18 @@ def shown(
     Args:
         group: The operations.
         wavevectors: (n, 3) of each sequence, rad/um.
-        signals: (n,) of each sequence, in S/S0.
-        magnitude: Whether only magnitudes are known.
+        signals: (n,) of each sequence, in S/S0; real ones are magnitudes, or differences between magnitudes.
         noise: Standard deviation, in S/S0.
 
     Local.
     """
     generator = np.random.default_rng(0)
     left_out, turned, count = 0.0, np.zeros(len(group)), 0
-    for q, signal in zip(wavevectors, signals, strict=True):
+    for q, values in zip(wavevectors, signals, strict=True):
         unit = np.linalg.norm(q, axis=1).max()
         if unit == 0:
             continue
-        places, values = q / unit, np.abs(signal) if magnitude else signal
-        folds = generator.integers(_FOLDS, size=len(q))
+        places, folds = q / unit, generator.integers(_FOLDS, size=len(q))
         for fold in range(_FOLDS):
             out = folds == fold
             if out.any() and not out.all():
@@ -203,7 +202,8 @@ def shown(
         count += len(q)
     if not count:
         return np.all(group.matrices == np.eye(3), axis=(1, 2))
-    error, off = max(_LEAST_ERROR, np.sqrt(left_out / count)), np.sqrt(turned / count)
+    least = _LEAST_ERROR * max(float(np.abs(one).max()) for one in signals if len(one))
+    error, off = max(least, np.sqrt(left_out / count)), np.sqrt(turned / count)
     most = _AS_GOOD * error + _BETTER * max(error - 1.5 * noise, 0.0)
     order = np.argsort(off, kind="stable")
     steps = np.append(off[order], most)
@@ -211,7 +211,7 @@ def shown(
     for size in range(1, int(np.sum(off <= most)) + 1):
         first = np.isin(np.arange(len(group)), order[:size])
         # The identity is off by nothing, as is the point reflection of magnitudes: they stand out beyond errors.
-        gap = steps[size] / max(steps[size - 1], error if size <= 2 else _LEAST_ERROR)
+        gap = steps[size] / max(steps[size - 1], error if size <= 2 else least)
         if gap > largest and group.part(first).closed:
             largest, kept = gap, first
     return kept
