@@ -219,7 +219,9 @@ def test_a_tissue_shows_no_symmetry_that_only_the_box_around_it_has(grid: Grid, 
     assert shown_by(problem, group, plain(problem), 0.0).sum() == 48
     without_walls = Misfit(problem, Walls(0.01, 100.0, False)).without_walls()
     walled = torch.full((len(grid.faces),), 100.0, dtype=torch.float64)
-    np.testing.assert_allclose(without_walls, simulator(permeability=walled).detach().numpy() / problem.scale, atol=1e-3)
+    np.testing.assert_allclose(
+        without_walls, simulator(permeability=walled).detach().numpy() / problem.scale, atol=1e-3
+    )
     assert shown_by(problem, group, without_walls, 0.0).sum() == 2
 
 
