@@ -65,9 +65,9 @@ _LEVELS = (0.3, 0.5, 0.7)
 _WORTH_A_START = 4.0
 """Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
 
-_HOPEFUL = 0.06
+_HOPEFUL, _NEAR = 0.06, 0.15
 """Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
-move, and kicks."""
+move, and kicks, and below which any other is worth the former."""
 
 _WORTH_A_STEP = 0.5
 """Share of the misfit to which moves must bring down that of others for more of them: signals of a wrong symmetry, or
@@ -190,7 +190,7 @@ class LabelSearch:
         self._faithful, self._plausible = (
             float(np.hypot(least, factor * self._misfit.noise)) for least, factor in (_CERTAIN, _PLAUSIBLE)
         )
-        self._hopeful = _HOPEFUL * self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
+        self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
@@ -264,7 +264,7 @@ class LabelSearch:
         if not attempt.free:
             return self._symmetric(state, attempt, generator)
         state = replace(state, age=state.age + 1)
-        if state.stale == _POLISHED and len(state.pool):
+        if state.stale == _POLISHED and len(state.pool) and self._is_near(state.pool[0], _NEAR):
             search = self._search(state.count)
             return self._kept(state, search.settle(search.polished(state.known[0], _STEPS), _STEPS, places=None))
         if state.stale < settings.patience:
@@ -366,13 +366,17 @@ class LabelSearch:
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
         found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in different]
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
-        hopeful = self._misfit.relative_error(best.labels) < np.hypot(self._hopeful, self._misfit.noise)
+        hopeful = self._is_near(best.labels, _HOPEFUL)
         if hopeful:
             best = search.descend(best, _STEPS)
         if hopeful and best.misfit < min(state.values, default=np.inf):
             best = search.polished(best, _STEPS)
         state = self._kept(state, best)
         return state if hopeful and state.stale < _KICKS else self._another(state)
+
+    def _is_near(self, labels: IntArray, least: float) -> bool:
+        """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""
+        return self._misfit.relative_error(labels) < float(np.hypot(least * self._hopeless, self._misfit.noise))
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""

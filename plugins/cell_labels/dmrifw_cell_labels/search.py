@@ -31,6 +31,10 @@ _MOST_MOVES = 500
 _PAIRS = 60
 """Pairs of moves that are tried after them."""
 
+_MOST_TRIED, _AS_MANY = 600, 50
+"""Partitions that are tried in polishing one, at most, since one far from the data can be bettered for long; and what a
+descent counts as."""
+
 _TRIES = 10
 """Partitions that are tried on one linearization."""
 
@@ -120,18 +124,19 @@ class LocalSearch:
 
         Local.
         """
-        best = start
-        while True:
+        best, left = start, _MOST_TRIED
+        while left > 0:
             moves = self._moves(best.labels)
             if len(moves) > _MOST_MOVES:
                 return best
-            better = self._moved(best, moves)
+            better, tried = self._moved(best, moves)
             if better is None:
                 return best
-            best = self.descend(better, steps)
+            best, left = self.descend(better, steps), left - tried - _AS_MANY
+        return best
 
-    def _moved(self, best: Found, moves: Moves) -> Found | None:
-        """What the first single move or pair that betters a partition leads to.
+    def _moved(self, best: Found, moves: Moves) -> tuple[Found | None, int]:
+        """What the first single move or pair that betters a partition leads to, and how many were tried.
 
         Pairs are ranked as if differences between signals added up: then their change of the misfit is that of each
         alone, and the product of the changes of differences.
@@ -143,15 +148,15 @@ class LocalSearch:
             residuals = self.misfit.of_partition(labels)
             value = self.misfit.of_residuals(residuals, labels)
             if value < best.misfit:
-                return Found(labels, value)
+                return Found(labels, value), number + 1
             changes[number], gains[number] = residuals - before, value - best.misfit
         first, second = np.triu_indices(len(moves), 1)
         promises = gains[first] + gains[second] + (changes @ changes.T)[first, second]
         for pair in np.argsort(promises, kind="stable")[:_PAIRS]:
             tried = self.valued(moves.applied(int(second[pair]), moves.applied(int(first[pair]), best.labels)))
             if tried.misfit < best.misfit:
-                return tried
-        return None
+                return tried, len(moves) + _PAIRS
+        return None, len(moves) + _PAIRS
 
     def descend(self, start: Found, steps: int, worth: float = 1.0) -> Found:
         """Improve a partition, one linearization after the other. Local.
