@@ -248,13 +248,13 @@ class _Run:
         row |= {"start": self.starts.number} if self.starts.settings.count else {}
         row |= {"loss": look.loss} | look.terms | look.control
         row |= {"gradient_norm": look.gradient_norm}
-        stop = self._agree(row, bool(signals))
+        self._check_finite(row)
         row |= {"signal_seconds": look.signal_seconds, "gradient_seconds": look.gradient_seconds}
         row |= self.optimizer.move()
         extra = {name: float(one) for name, one in self.diagnostics(look.fields).items()} if self.diagnostics else {}
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
-        return row, look.fields, stop
+        return row, look.fields, self.problem.comm.allreduce(bool(signals), op=MPI.LOR)
 
     def _look(self, iteration: int) -> Look:
         look = self._where_there_is_a_loss(iteration, lambda: self.optimizer.look(iteration, self.schedule(iteration)))
@@ -288,13 +288,11 @@ class _Run:
         with torch.no_grad():
             return detached(self.objective.parametrization())
 
-    def _agree(self, row: Mapping[str, float], stop: bool) -> bool:
-        """Whether any rank was asked to stop, once all ranks agree that the numbers are finite."""
+    def _check_finite(self, row: Mapping[str, float]) -> None:
+        """All ranks find that the numbers are, or none goes on."""
         broken = [name for name, value in row.items() if not math.isfinite(value)]
-        worst = self.problem.comm.allreduce(2 if broken else int(stop), op=MPI.MAX)
-        if worst == 2:
+        if self.problem.comm.allreduce(bool(broken), op=MPI.LOR):
             raise ConvergenceError(
                 f"iteration {row['iteration']}: not finite: {', '.join(broken) or 'the loss of another rank'}; "
                 f"{self.optimizer.mend}"
             )
-        return worst == 1

@@ -120,7 +120,9 @@ class LocalSearch:
         return best
 
     def polished(self, start: Found, steps: int) -> Found:
-        """Try every single move, unless they are too many, then the best pairs of them; from what helps, descend.
+        """Try every single move, unless they are too many, the most promising first; then the best pairs of them.
+
+        From what helps, descend.
 
         Local.
         """
@@ -141,21 +143,23 @@ class LocalSearch:
         Pairs are ranked as if differences between signals added up: then their change of the misfit is that of each
         alone, and the product of the changes of differences.
         """
-        before = self.misfit.of_partition(best.labels)
+        before, jacobian = self.misfit.linearize_partition(best.labels, self.count)
+        effects = moves.differences(best.labels, self.count) @ jacobian.reshape(len(before), -1).T
+        promised = effects @ before + 0.5 * np.einsum("ij,ij->i", effects, effects)
         changes, gains = np.empty((len(moves), len(before))), np.empty(len(moves))
-        for number in range(len(moves)):
-            labels = moves.applied(number, best.labels)
+        for tried, number in enumerate(np.argsort(promised, kind="stable"), start=1):
+            labels = moves.applied(int(number), best.labels)
             residuals = self.misfit.of_partition(labels)
             value = self.misfit.of_residuals(residuals, labels)
             if value < best.misfit:
-                return Found(labels, value), number + 1
+                return Found(labels, value), tried
             changes[number], gains[number] = residuals - before, value - best.misfit
         first, second = np.triu_indices(len(moves), 1)
         promises = gains[first] + gains[second] + (changes @ changes.T)[first, second]
         for pair in np.argsort(promises, kind="stable")[:_PAIRS]:
-            tried = self.valued(moves.applied(int(second[pair]), moves.applied(int(first[pair]), best.labels)))
-            if tried.misfit < best.misfit:
-                return tried, len(moves) + _PAIRS
+            both = self.valued(moves.applied(int(second[pair]), moves.applied(int(first[pair]), best.labels)))
+            if both.misfit < best.misfit:
+                return both, len(moves) + _PAIRS
         return None, len(moves) + _PAIRS
 
     def descend(self, start: Found, steps: int, worth: float = 1.0) -> Found:
