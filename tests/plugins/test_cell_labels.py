@@ -269,6 +269,22 @@ def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objec
     return Objective(problem, CellLabels(setting), more.get("priors", {}))  # type: ignore[arg-type]
 
 
+def test_complex_signals_are_explained_up_to_the_noise_of_each_part(protocol: Protocol) -> None:
+    grid, sigma = mesh.bcc_grid(2, 13.4), 0.02
+    exact = problem_of(grid, protocol, mesh.cell_labels(grid, mesh.Sphere(6.8)))
+    noise = sigma * np.random.default_rng(0).standard_normal((2, len(exact.reference)))
+    target = exact.scale * (exact.reference + noise[0] + 1j * noise[1])
+    problem = InversionProblem(exact.simulator, target, magnitude=False, sigma=sigma)
+    search = LabelSearchSettings().start(objective_of(grid, problem))
+    for iteration in range(40):
+        search.look(iteration, STAGE)
+        row = search.move()
+        if search.converged:
+            break
+    assert search.converged
+    assert row["signal_error"] < 1.1 * sigma
+
+
 def test_a_search_goes_on_where_it_stood(protocol: Protocol) -> None:
     grid = mesh.bcc_grid(2, 13.4)
     problem = problem_of(grid, protocol, mesh.cell_labels(grid, mesh.Sphere(6.8)))

@@ -112,7 +112,10 @@ _CUT_INTO, _CUTS = 3, 4
 
 _CERTAIN, _PLAUSIBLE = (5e-4, 1.05), (2e-3, 1.25)
 """Error in S/S0 without noise, and over the noise, at which a partition explains signals, and at which it may: half of
-what the simulator is asked for, and twice that. Of a reflecting tissue inner walls change little more."""
+what the simulator is asked for, and twice that."""
+
+_TELLING = 0.02
+"""Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
 
 _LASTING = 20
 """Iterations that a partition which may explain them has to be the best."""
@@ -187,10 +190,12 @@ class LabelSearch:
         walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
-        self._faithful, self._plausible = (
-            float(np.hypot(least, factor * self._misfit.noise)) for least, factor in (_CERTAIN, _PLAUSIBLE)
-        )
         self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
+        allowed = max(_CERTAIN[0], min(_PLAUSIBLE[0], _TELLING * self._hopeless))
+        self._faithful, self._plausible = (
+            float(np.hypot(least, factor * self._misfit.noise))
+            for least, factor in (_CERTAIN, (allowed, _PLAUSIBLE[1]))
+        )
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
@@ -235,14 +240,17 @@ class LabelSearch:
         self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
 
     def _error(self) -> float:
-        """Of the best partition, by the model of the search, or where that is small by the simulator."""
+        """Of the best partition, by the model of the search, or where that is small by the simulator.
+
+        Of complex signals it is that of each part, as the noise is.
+        """
         error = on_root(self._problem.comm, partial(self._misfit.relative_error, self.state.best))
         if error > max(_WORTH_A_CHECK, 2 * self._faithful):
             return error
         with torch.no_grad():
             fields = dict(self.parametrization())
         self._problem.forget()
-        return self._problem.relative_error(fields)
+        return self._problem.relative_error(fields) / (1.0 if self._problem.magnitude else float(np.sqrt(2)))
 
     def _cloudy(self, state: State) -> float:
         return self._misfit.gray(FINEST, np.zeros_like(state.best)).of_shares(with_the_rest(state.shares))
