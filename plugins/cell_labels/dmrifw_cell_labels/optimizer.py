@@ -372,7 +372,11 @@ class LabelSearch:
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
         least = min(one.misfit for one in starts)
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
-        found = [rounded(self._misfit, one, state.count, generator, attempt.symmetry) for one in different]
+        found: list[Found] = []
+        for start in sorted(different, key=lambda one: one.misfit):
+            found.append(rounded(self._misfit, start, state.count, generator, attempt.symmetry))
+            if not len(state.pool) and self._is_near(found[-1].labels, _HOPEFUL):
+                break  # the others are of the same shares
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
         hopeful = self._is_near(best.labels, _HOPEFUL)
         if hopeful:
