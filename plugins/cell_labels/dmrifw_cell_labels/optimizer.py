@@ -377,12 +377,15 @@ class LabelSearch:
             found.append(rounded(self._misfit, start, state.count, generator, attempt.symmetry))
             if not len(state.pool) and self._is_near(found[-1].labels, _HOPEFUL):
                 break  # the others are of the same shares
-        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
+        best = min(found, key=lambda one: one.misfit)
+        fresh = not (state.pool == best.labels).all(axis=1).any()
+        if fresh:
+            best = search.descend(best, _STEPS, _WORTH_A_STEP)
         hopeful = self._is_near(best.labels, _HOPEFUL)
-        if hopeful:
+        if fresh and hopeful:
             best = search.descend(best, _STEPS)
-        if hopeful and best.misfit < min(state.values, default=np.inf):
-            best = search.polished(best, _STEPS)
+            if best.misfit < min(state.values, default=np.inf):
+                best = search.polished(best, _STEPS)
         state = self._kept(state, best)
         return state if hopeful and state.stale < _KICKS else self._another(state)
 
