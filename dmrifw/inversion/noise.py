@@ -1,7 +1,8 @@
-"""Noise that is added to signals, and noise that is read off measurements at b = 0."""
+"""Noise that is added to signals, and noise that is read off them."""
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +17,13 @@ Noise: TypeAlias = Literal["gaussian", "rician"]
 
 _ROUNDS = 100
 """Steps of the fixed point for Rician noise; each gains more than a digit where the signal exceeds the noise."""
+
+
+_SHELL = 50.0
+"""Differences of b in one shell, at most about, s/mm^2."""
+
+_LEFT_OVER = 30
+"""Degrees of freedom from which a scatter is told: to 13 %."""
 
 
 def add_noise(signal: ArrayLike, protocol: Protocol, snr: float, seed: int, noise: Noise = "gaussian") -> ComplexArray:
@@ -83,6 +91,42 @@ def estimate_sigma(signal: ArrayLike, protocol: Protocol, magnitude: bool) -> fl
     if not variance > 0:
         raise InputError("the signals at b = 0 do not differ, so they tell no noise", "give sigma", key="sigma")
     return float(np.sqrt(variance / _rician_share(1.0 / variance) if magnitude else variance))
+
+
+def scatter(difference: ArrayLike, protocol: Protocol) -> float | None:
+    """The noise in what a model leaves unexplained, whatever is wrong with the model.
+
+    Within a shell, the measurements of a sequence with about the same b, what a model misses changes smoothly with the
+    direction: real parts, which are even, as polynomials of degree 4, imaginary ones, which are odd, as those of degree
+    3. What these leave over is noise.
+
+    Args:
+        difference: (n,) between signals and those of the model; real where they are magnitudes.
+        protocol: The measurements.
+
+    Returns:
+        Root mean square over the measurements of the noise in each part, in the unit of `difference`; None where too
+        few directions were measured to tell.
+
+    Local.
+    """
+    values = np.asarray(difference)
+    parts = [(values.real, 4), (values.imag, 3)] if np.iscomplexobj(values) else [(values, 4)]
+    length = np.linalg.norm(protocol.q, axis=1, keepdims=True)
+    directions = np.divide(protocol.q, length, out=np.zeros_like(protocol.q), where=length > 0)
+    keys = np.stack([protocol.sequence, np.round(protocol.bvals / _SHELL)], axis=1)
+    shells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    squares, counted, freedom = 0.0, 0, 0
+    for rows in (np.flatnonzero(shells == number) for number in range(shells.max() + 1)):
+        for part, degree in parts:
+            powers = combinations_with_replacement(directions[rows].T, degree)
+            constant = [np.ones(len(rows))] if degree % 2 == 0 else []  # for b = 0, which has no direction
+            basis = np.stack([*constant, *(np.prod(one, axis=0) for one in powers)], axis=1)
+            fit, _, rank, _ = np.linalg.lstsq(basis, part[rows], rcond=1e-9)
+            if left := len(rows) - int(rank):
+                squares += len(rows) / left * float(np.sum((part[rows] - basis @ fit) ** 2))
+                counted, freedom = counted + len(rows), freedom + left
+    return float(np.sqrt(squares / counted)) if freedom >= _LEFT_OVER else None
 
 
 def unweighted_signal(signal: ComplexArray, protocol: Protocol) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmrifw.errors import InputError
-from dmrifw.inversion import InversionProblem, estimate_sigma
+from dmrifw.inversion import InversionProblem, estimate_sigma, scatter
 from dmrifw.sequences import Protocol
 from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
@@ -169,6 +169,17 @@ class Misfit:
         """Root mean square of the differences of a partition's signals, in S/S0. Local."""
         return float(np.sqrt(np.mean((self.of_partition(labels) * np.tile(self._exact, self._parts)) ** 2)))
 
+    def left_over(self, relative: ComplexArray) -> tuple[float, float]:
+        """Root mean square of the differences of all (n,) signals, in S/S0, from the data, and the noise in it.
+
+        Unless the noise is given, it is what these differences show: better than the few signals at b = 0. Local.
+        """
+        difference = self._difference(relative, self._problem.reference)
+        error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / self._parts))
+        known = self._problem.sigma is not None or self.noise == 0
+        told = None if known else scatter(difference, self._problem.simulator.protocol)
+        return error, self.noise if told is None else told
+
     @property
     def _parts(self) -> int:
         return 1 if self._magnitude else 2
@@ -197,11 +208,13 @@ class Misfit:
 
     def differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
         """(m,) those from the data of (n,) signals in S/S0, over standard deviations. Local."""
-        reference = self._reference
+        difference = self._difference(relative, self._reference) / sigma
+        return difference if self._magnitude else np.concatenate([difference.real, difference.imag])
+
+    def _difference(self, relative: ComplexArray, reference: ComplexArray) -> FloatArray | ComplexArray:
         if self._magnitude:  # noise lifts magnitudes: the mean of their squares by twice its variance
-            return (np.hypot(np.abs(relative), self.noise) - np.abs(reference)) / sigma
-        difference = (relative - reference) / sigma
-        return np.concatenate([difference.real, difference.imag])
+            return np.asarray(np.hypot(np.abs(relative), self.noise) - np.abs(reference))
+        return np.asarray(relative - reference)
 
 
 @dataclass(frozen=True, eq=False)

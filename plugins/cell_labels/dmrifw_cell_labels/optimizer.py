@@ -192,10 +192,7 @@ class LabelSearch:
         self._neighbourhood = Neighbourhood(grid)
         self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
         allowed = max(_CERTAIN[0], min(_PLAUSIBLE[0], _TELLING * self._hopeless))
-        self._faithful, self._plausible = (
-            float(np.hypot(least, factor * self._misfit.noise))
-            for least, factor in (_CERTAIN, (allowed, _PLAUSIBLE[1]))
-        )
+        self._plausible = allowed, _PLAUSIBLE[1]
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
@@ -203,8 +200,8 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
-        state, lasting = self.state, self.state.idle >= _LASTING
-        return state.error <= (self._plausible if lasting else self._faithful)
+        least, factor = self._plausible if self.state.idle >= _LASTING else _CERTAIN
+        return self.state.error <= float(np.hypot(least, factor * self.state.noise))
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
@@ -223,7 +220,8 @@ class LabelSearch:
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
         if self.state.misfit < before:
-            self.state = replace(self.state, error=self._error())
+            error, noise = self._error()
+            self.state = replace(self.state, error=error, noise=noise)
         seconds = {"search_seconds": searched - started, "check_seconds": time.perf_counter() - searched}
         return {"signal_error": min(self.state.error, 1e3)} | seconds
 
@@ -239,18 +237,19 @@ class LabelSearch:
         values = {name: value.numpy() for name, value in state_dict["state"].get(0, {}).items()}
         self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
 
-    def _error(self) -> float:
-        """Of the best partition, by the model of the search, or where that is small by the simulator.
+    def _error(self) -> tuple[float, float]:
+        """Of the best partition, by the model of the search, or where that is small by the simulator; and the noise.
 
-        Of complex signals it is that of each part, as the noise is.
+        Of complex signals both are those of each part.
         """
+        noise = self._misfit.noise
         error = on_root(self._problem.comm, partial(self._misfit.relative_error, self.state.best))
-        if error > max(_WORTH_A_CHECK, 2 * self._faithful):
-            return error
+        if error > max(_WORTH_A_CHECK, 2 * noise):
+            return error, noise
         with torch.no_grad():
             fields = dict(self.parametrization())
-        self._problem.forget()
-        return self._problem.relative_error(fields) / (1.0 if self._problem.magnitude else float(np.sqrt(2)))
+            self._problem.forget()
+            return self._misfit.left_over(self._problem.relative(self._problem.simulator(**fields)))
 
     def _cloudy(self, state: State) -> float:
         return self._misfit.gray(FINEST, np.zeros_like(state.best)).of_shares(with_the_rest(state.shares))
