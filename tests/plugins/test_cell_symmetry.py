@@ -97,7 +97,7 @@ def test_orbits_are_what_a_group_takes_into_each_other(
     labels = shape.label(grid)
     own = group.part(np.all(labels[group.images] == labels, axis=1))
     assert len(own) == count
-    symmetry = Symmetry.of(own.images, unswapped(own), 2)
+    symmetry = Symmetry.of(own, unswapped(own), 2)
     assert symmetry.numbers.max() + 1 < 3 * len(grid.cells) / count
     generator = np.random.default_rng(0)
     shares = symmetry.averaged(generator.random((1, len(grid.cells))))
@@ -128,24 +128,37 @@ def test_labels_swap_where_a_pattern_changes_its_sign(grid: Grid, group: PointGr
     kept, signs = keeping(group, pattern)
     assert len(kept) == 16
     assert (signs < 0).sum() == 8
-    symmetry = Symmetry.of(kept.images, signs < 0, 3)
+    symmetry = Symmetry.of(kept, signs < 0, 3)
     ball = mesh.Sphere(10.0).label(grid)
     halves = np.stack([ball * (pattern > 1e-9), ball * (pattern < -1e-9)]).astype(float)
     np.testing.assert_array_equal(symmetry.averaged(halves), halves)
     assert symmetry.numbers.max() + 1 < 2.5 * 2 * len(grid.cells) / len(kept)
 
 
+def test_symmetric_compartments_move_apart_and_in_no_other_way(grid: Grid, group: PointGroup, rod: IntArray) -> None:
+    """Two halves that a plane through the middle parts: x -> -x swaps them, turns about x keep them."""
+    kept, signs = keeping(group, patterns(grid)[2])
+    symmetry = Symmetry.of(kept, signs < 0, 3)
+    drawn = np.array([[1.0, 2.0, -3.0], [0.4, 5.0, 7.0]])
+    moved = symmetry.displacements(drawn)
+    np.testing.assert_allclose(moved, [[0.3, 0.0, 0.0], [-0.3, 0.0, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(symmetry.displacements(moved), moved, atol=1e-12)
+    own = group.part(np.all(rod[group.images] == rod, axis=1))
+    np.testing.assert_allclose(Symmetry.of(own, unswapped(own), 2).displacements(drawn[:1]), 0.0, atol=1e-12)
+    np.testing.assert_array_equal(Symmetry.none(len(grid.cells), 3).displacements(drawn), drawn)
+
+
 def mirrored(labels: IntArray, symmetry: Symmetry) -> bool:
     """Whether a partition has a symmetry."""
     swapped = np.where(labels > 0, 3 - labels, 0)
-    images = zip(symmetry.images, symmetry.swaps, strict=True)
+    images = zip(symmetry.group.images, symmetry.swaps, strict=True)
     return all(np.array_equal(labels[image], swapped if swap else labels) for image, swap in images)
 
 
 def test_moves_keep_a_symmetry(grid: Grid, group: PointGroup) -> None:
     pattern = patterns(grid)[0]
     part, signs = keeping(group, pattern)
-    symmetry = Symmetry.of(part.images, signs < 0, 3)
+    symmetry = Symmetry.of(part, signs < 0, 3)
     ball = mesh.Sphere(10.0).label(grid)
     labels = ball * (1 * (pattern > 1e-9) + 2 * (pattern < -1e-9))
     assert mirrored(labels, symmetry)
@@ -177,7 +190,7 @@ def test_symmetric_shares_lead_to_a_symmetric_truth(
     """48 unknowns instead of 576, from a cloud."""
     own = group.part(np.all(rod[group.images] == rod, axis=1))
     assert len(own) == 16
-    symmetry = Symmetry.of(own.images, unswapped(own), 2)
+    symmetry = Symmetry.of(own, unswapped(own), 2)
     misfit = Misfit(problem, Walls(0.01, 100.0, True))
     generator = np.random.default_rng(0)
     cloud = np.clip(0.2 + 0.1 * generator.standard_normal((1, len(grid.cells))), 0.02, 0.98)
@@ -194,11 +207,11 @@ def test_symmetric_shares_lead_to_a_symmetric_truth(
 
 def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> None:
     tried = attempts(problem, plain(problem), 0.0, 3)
-    assert [len(one.symmetry.images) for one in tried[:2]] == [16, 16]
+    assert [len(one.symmetry.group) for one in tried[:2]] == [16, 16]
     assert {one.count for one in tried} == {2, 3}
     heats = [one.heat for one in tried]
     assert heats == sorted(heats)
-    sizes = [{len(one.symmetry.images) for one in tried if one.heat == heat} for heat in sorted(set(heats))]
+    sizes = [{len(one.symmetry.group) for one in tried if one.heat == heat} for heat in sorted(set(heats))]
     assert (sizes[1], sizes[2], sizes[-1]) == ({16}, {8}, {1})
     assert tried[-1].free
     assert all(one.count == 2 for one in attempts(problem, plain(problem), 0.0, 2))
@@ -206,7 +219,7 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     generic = InversionProblem(problem.simulator, np.exp(-60.0 * np.einsum("ni,ij,nj->n", q, OBLIQUE, q)))
     tried = attempts(generic, plain(generic), 0.0, 3)
     free = [number for number, one in enumerate(tried) if one.free]
-    assert all(len(one.symmetry.images) == 2 and one.count == 2 for one in tried[: free[0]])
+    assert all(len(one.symmetry.group) == 2 and one.count == 2 for one in tried[: free[0]])
     assert all(one.count == 3 for one in tried[free[-1] + 1 :])
 
 
@@ -230,9 +243,9 @@ def test_three_compartments_may_have_half_of_what_signals_show(grid: Grid, probl
     y, x = patterns(grid)[1:3]
     tried = [one for one in attempts(problem, plain(problem), 0.0, 3) if one.count == 3 and not one.free]
     cuts = [one for one in tried if np.array_equal(one.pattern, x) or np.array_equal(one.pattern, y)]
-    assert {len(one.symmetry.images) for one in cuts} == {8}
+    assert {len(one.symmetry.group) for one in cuts} == {8}
     assert len({one.pattern.tobytes() for one in cuts if one.pattern is not None}) == 1
-    sizes = [len(one.symmetry.images) for one in tried]
+    sizes = [len(one.symmetry.group) for one in tried]
     assert sizes[: len(sizes) // 2] == sorted(sizes[: len(sizes) // 2], reverse=True)
 
 
@@ -251,8 +264,9 @@ def test_shares_wait_best_first_and_the_hopeless_are_dropped() -> None:
 def test_noise_may_hide_that_a_tissue_is_not_symmetric(problem: InversionProblem) -> None:
     """One turn and one mirror are certain without noise; with it, partitions without them come before cuts in three."""
     tensor, q = np.array([[0.4, 0.2, 0.0], [0.2, 0.7, 0.0], [0.0, 0.0, 1.0]]), problem.simulator.protocol.q
-    tilted = InversionProblem(problem.simulator, np.exp(-300.0 * np.einsum("ni,ij,nj->n", q, tensor, q)))
-    for noise, first in ((0.0, 3), (0.02, 2)):
+    signal = np.exp(-300.0 * np.einsum("ni,ij,nj->n", q, tensor, q))
+    for noise, magnitude, first in ((0.0, True, 3), (0.0, False, 3), (0.02, True, 2), (0.02, False, 2)):
+        tilted = InversionProblem(problem.simulator, signal, magnitude)
         tried = attempts(tilted, plain(tilted), noise, 3)
-        assert len(tried[0].symmetry.images) == 4
+        assert len(tried[0].symmetry.group.images) == 4
         assert next(one for one in tried if one.free or one.count == 3).count == first

@@ -54,9 +54,9 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
     First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
     magnitudes always have, of three, or of a large part of it, since a wall between the two others changes signals
     little. Then any. Magnitudes show a point reflection that the tissue may not have: its subgroups without are tried
-    too. Three compartments of the symmetry that all magnitudes have come last, as do those of twice that in noisy
-    signals, whose asymmetry may be hidden. The fewer unknowns, the earlier a heat, for the more of them, the easier
-    signals are explained by something else.
+    too. Three compartments of the symmetry that all magnitudes have come last. In noisy signals, complex ones as well,
+    a point reflection and a turn may both hide: three compartments of such a symmetry come last, too. The fewer
+    unknowns, the earlier a heat, for the more of them, the easier signals are explained by something else.
 
     Args:
         problem: Target and simulator.
@@ -73,7 +73,7 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
     if len(group) == 1:
         return free
     blind = problem.magnitude and group.inverts
-    two = [Attempt(2, Symmetry.of(group.images, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
+    two = [Attempt(2, Symmetry.of(group, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
     seen: set[bytes] = set()
     fields: list[FloatArray] = []
     whole: list[Attempt] = []
@@ -86,13 +86,13 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
         part, swaps = group.part(signs != 0), signs[signs != 0] < 0
         if compartments > 2 and len(part) >= _LEAST_PART * len(group):
             three = whole if len(part) == len(group) else broken
-            three.append(Attempt(3, Symmetry.of(part.images, swaps, 3), pattern=pattern))
+            three.append(Attempt(3, Symmetry.of(part, swaps, 3), pattern=pattern))
         kept = group.part(signs > 0)
         if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
-            two.append(Attempt(2, Symmetry.of(kept.images, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
+            two.append(Attempt(2, Symmetry.of(kept, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
     whole, broken = ([replace(one, width=width) for width in _WIDTHS for one in some] for some in (whole, broken))
-    certain = len(group) > (2 if blind else 1) * (2 if noise > _NOISY else 1)
+    certain = len(group) > (4 if noise > _NOISY else 2 if blind else 1)
     heats = [two, whole, broken, free] if certain else [[*two, *free], free, free, whole, broken]
     return [replace(one, heat=number) for number, heat in enumerate(heats) for one in heat]
 

@@ -65,7 +65,7 @@ class Moves:
         found: dict[bytes, tuple[IntArray, IntArray, IntArray]] = {}
         for number, subject in enumerate(self.subjects):
             part = slice(self.start[number], self.start[number + 1])
-            cells, labels = symmetry.images[:, self.cells[part]], self.labels[part]
+            cells, labels = symmetry.group.images[:, self.cells[part]], self.labels[part]
             if symmetry.swaps.any():
                 swapped = np.where((labels == 1) | (labels == 2), 3 - labels, labels)
                 labels = np.where(symmetry.swaps[:, None], swapped, labels)

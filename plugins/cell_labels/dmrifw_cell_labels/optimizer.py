@@ -79,6 +79,9 @@ _KICKS = 3
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
 
+_NO_ROOM = 1e-9
+"""Displacement, over what was drawn, below which a symmetry leaves none."""
+
 _GRAIN = 0.1
 """Standard deviation of shares at random."""
 
@@ -110,15 +113,13 @@ _WORTH_A_CUT = 0.7
 _CUT_INTO, _CUTS = 3, 4
 """Labels after a cut, and cuts that are followed."""
 
-_CERTAIN, _PLAUSIBLE = (5e-4, 1.05), (2e-3, 1.25)
-"""Error in S/S0 without noise, and over the noise, at which a partition explains signals, and at which it may: half of
-what the simulator is asked for, and twice that."""
+_ENOUGH = ((0, 5e-4, 1.02), (6, 5e-4, 1.05), (20, 2e-3, 1.25))
+"""Iterations that a partition has been the best, and error in S/S0 without noise and over the noise, at which it is
+taken to explain signals: half of what the simulator is asked for, and twice that. Noise is told to 3 %."""
 
 _TELLING = 0.02
-"""Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
-
-_LASTING = 20
-"""Iterations that a partition which may explain them has to be the best."""
+"""Error over that of no walls at all, above which it is not, unless the simulator may be off by as much: walls of a
+reflecting tissue change little."""
 
 _WORTH_A_CHECK = 1e-2
 """Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
@@ -191,8 +192,6 @@ class LabelSearch:
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
         self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
-        allowed = max(_CERTAIN[0], min(_PLAUSIBLE[0], _TELLING * self._hopeless))
-        self._plausible = allowed, _PLAUSIBLE[1]
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         self.state = State.new(len(grid.cells))
@@ -200,8 +199,13 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
-        least, factor = self._plausible if self.state.idle >= _LASTING else _CERTAIN
-        return self.state.error <= float(np.hypot(least, factor * self.state.noise))
+        state, telling = self.state, _TELLING * self._hopeless
+        allowed = (
+            np.hypot(max(_ENOUGH[0][1], min(least, telling)), factor * state.noise)
+            for idle, least, factor in _ENOUGH
+            if state.idle >= idle
+        )
+        return bool(state.error <= max(allowed))
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
@@ -363,30 +367,63 @@ class LabelSearch:
         return min(led, key=lambda one: one[1])
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """The partition that symmetric shares lead to, or kicks of it where it is near the data."""
-        search = self._search(state.count, attempt.symmetry)
-        if len(state.pool):
-            starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
-        else:
+        """A partition that symmetric shares lead to; or, where the last was near the data, what that leads to.
+
+        First shares apart from it, then each single move of it, then kicks.
+        """
+        search, shares, stale = self._search(state.count, attempt.symmetry), state.shares, state.stale
+        room = attempt.symmetry.displacements(generator.uniform(-1, 1, (state.count - 1, 3)))
+        if not len(state.pool) or (stale == 0 and np.abs(room).max() > _NO_ROOM):
+            state = self._apart(state, attempt, generator) if len(state.pool) else state
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
-        least = min(one.misfit for one in starts)
-        different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
-        found: list[Found] = []
-        for start in sorted(different, key=lambda one: one.misfit):
-            found.append(rounded(self._misfit, start, state.count, generator, attempt.symmetry))
-            if not len(state.pool) and self._is_near(found[-1].labels, _HOPEFUL):
-                break  # the others are of the same shares
-        best = min(found, key=lambda one: one.misfit)
-        fresh = not (state.pool == best.labels).all(axis=1).any()
-        if fresh:
-            best = search.descend(best, _STEPS, _WORTH_A_STEP)
-        hopeful = self._is_near(best.labels, _HOPEFUL)
-        if fresh and hopeful:
-            best = search.descend(best, _STEPS)
-            if best.misfit < min(state.values, default=np.inf):
-                best = search.polished(best, _STEPS)
+            best = self._led(search, starts, attempt, generator, enough=_HOPEFUL)
+        elif stale < _KICKS - 1:
+            best = search.polished(state.known[0], _STEPS)
+        else:
+            starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
+            best = self._led(search, starts, attempt, generator)
         state = self._kept(state, best)
+        if state.stale:
+            state = replace(state, shares=shares)
+        hopeful = self._is_near(state.pool[0], _HOPEFUL)
         return state if hopeful and state.stale < _KICKS else self._another(state)
+
+    def _led(
+        self,
+        search: LocalSearch,
+        starts: list[Found],
+        attempt: Attempt,
+        generator: np.random.Generator,
+        enough: float = 0.0,
+    ) -> Found:
+        """The best of where some partitions lead, the best first; no others where one comes near enough the data."""
+        least, found = min(one.misfit for one in starts), []
+        different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
+        for start in sorted(different, key=lambda one: one.misfit):
+            found.append(rounded(self._misfit, start, attempt.count, generator, attempt.symmetry))
+            if self._is_near(found[-1].labels, enough):
+                break
+        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
+        return search.descend(best, _STEPS) if self._is_near(best.labels, _HOPEFUL) else best
+
+    def _apart(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
+        """The state with shares displaced, each compartment its own way, and bettered.
+
+        The mixture is that of the best partition: signals of closed compartments hardly tell how far apart they are, so
+        of places between the cells the first shares find any.
+        """
+        state = self._alike(state, state.pool[0])
+        gray, tried = self._misfit.gray(SHARP, state.like), []
+        far = _APART_BY * self._neighbourhood.spacing
+        for _ in range(_STARTS):
+            drawn = attempt.symmetry.displacements(generator.uniform(-far, far, (state.count - 1, 3)))
+            shares = np.stack([self._neighbourhood.shifted(*one) for one in zip(state.shares, drawn, strict=True)])
+            shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
+            tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _TRIAL))
+        best = min(tried, key=lambda one: one[1])[0]
+        for binary in (0.0, _BINARY):
+            best, _ = _descended(best, attempt, gray, binary, self.settings.descent)
+        return best
 
     def _is_near(self, labels: IntArray, least: float) -> bool:
         """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""

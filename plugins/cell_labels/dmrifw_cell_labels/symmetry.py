@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.interpolate import RBFInterpolator
 from scipy.sparse.csgraph import connected_components
@@ -104,35 +106,35 @@ class Symmetry:
     """Labels of cells that are one unknown: a group takes them into each other.
 
     Attributes:
-        images: (g, E) the cell onto which each operation takes a cell.
-        swaps: (g,) whether it swaps labels 1 and 2 too.
+        group: The operations.
+        swaps: (g,) whether each swaps labels 1 and 2 too.
         numbers: (K - 1, E) the unknown that stands for each label but 0 in each cell.
     """
 
-    images: IntArray
+    group: PointGroup
     swaps: BoolArray
     numbers: IntArray
 
     @classmethod
-    def of(cls, images: IntArray, swaps: BoolArray, count: int) -> Symmetry:
+    def of(cls, group: PointGroup, swaps: BoolArray, count: int) -> Symmetry:
         """That of a group, among partitions into so many compartments. Local."""
-        cells, labels = images.shape[1], np.arange(count - 1)
-        swapped = np.where(labels < 2, 1 - labels, labels) if count > 2 else labels
-        after = np.where(swaps[:, None], swapped, labels)[:, :, None] * cells + images[:, None, :]
+        cells, labels = group.images.shape[1], np.arange(count - 1)
+        after = _swapped(labels, swaps)[:, :, None] * cells + group.images[:, None, :]
         before = np.broadcast_to(labels[:, None] * cells + np.arange(cells), after.shape)
         size = (count - 1) * cells
         graph = sp.csr_array((np.ones(after.size, dtype=np.int8), (before.ravel(), after.ravel())), (size, size))
-        return cls(images, swaps, connected_components(graph, directed=False)[1].reshape(-1, cells))
+        return cls(group, swaps, connected_components(graph, directed=False)[1].reshape(-1, cells))
 
     @classmethod
     def none(cls, cells: int, count: int) -> Symmetry:
         """Every label of every cell on its own. Local."""
-        return cls.of(np.arange(cells)[None], np.zeros(1, dtype=bool), count)
+        identity = PointGroup(np.eye(3)[None], np.arange(cells)[None])
+        return cls.of(identity, np.zeros(1, dtype=bool), count)
 
     @property
     def trivial(self) -> bool:
         """Whether it joins nothing."""
-        return len(self.images) == 1
+        return len(self.group) == 1
 
     @property
     def joined(self) -> sp.csr_array:
@@ -146,10 +148,25 @@ class Symmetry:
         means = np.bincount(numbers, shares.ravel()) / np.bincount(numbers)
         return np.asarray(means[self.numbers])
 
+    def displacements(self, drawn: FloatArray) -> FloatArray:
+        """(K - 1, 3) those of the compartments that leave them symmetric: the mean over what is one with others.
+
+        Local.
+        """
+        return np.asarray(np.einsum("gij,gkj->ki", self.group.matrices, _swapped(drawn, self.swaps)) / len(self.group))
+
     def changes(self, gained: IntArray, lost: IntArray, cells: IntArray) -> IntArray:
         """(n,) numbers of changes of cells from labels to others, the same for those that are one. Local."""
         pairs = [np.where(one > 0, self.numbers[np.maximum(one - 1, 0), cells], -1) for one in (gained, lost)]
         return np.unique(np.stack(pairs, axis=1), axis=0, return_inverse=True)[1].ravel()
+
+
+def _swapped(values: npt.NDArray[Any], swaps: BoolArray) -> npt.NDArray[Any]:
+    """(g, K - 1, ...) values of the compartments, the first two swapped by the operations that do."""
+    order = np.tile(np.arange(len(values)), (len(swaps), 1))
+    if len(values) > 1:
+        order[swaps, :2] = 1, 0
+    return np.asarray(values[order])
 
 
 def patterns(grid: Grid) -> list[FloatArray]:
