@@ -79,6 +79,9 @@ _KICKS = 3
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
 
+_MOVES, _MOVED = 2, (0.15, 0.35)
+"""Ways in which symmetric compartments are moved apart, each forth and back, and how far, over the spacing."""
+
 _NO_ROOM = 1e-9
 """Displacement, over what was drawn, below which a symmetry leaves none."""
 
@@ -414,12 +417,14 @@ class LabelSearch:
         """
         state = self._alike(state, state.pool[0])
         gray, tried = self._misfit.gray(SHARP, state.like), []
-        far = _APART_BY * self._neighbourhood.spacing
-        for _ in range(_STARTS):
-            drawn = attempt.symmetry.displacements(generator.uniform(-far, far, (state.count - 1, 3)))
-            shares = np.stack([self._neighbourhood.shifted(*one) for one in zip(state.shares, drawn, strict=True)])
-            shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
-            tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _TRIAL))
+        draw = partial(generator.standard_normal, (state.count - 1, 3))
+        for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
+            far = generator.uniform(*_MOVED) * self._neighbourhood.spacing / np.linalg.norm(way, axis=1).max()
+            for shifts in (far * way, -far * way):
+                moved = zip(state.shares, shifts, strict=True)
+                shares = np.stack([self._neighbourhood.shifted(*one) for one in moved])
+                shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
+                tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _TRIAL))
         best = min(tried, key=lambda one: one[1])[0]
         for binary in (0.0, _BINARY):
             best, _ = _descended(best, attempt, gray, binary, self.settings.descent)
