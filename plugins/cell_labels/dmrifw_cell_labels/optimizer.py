@@ -79,8 +79,9 @@ _KICKS = 3
 _APART = 0.5
 """Over which part of the spacing three compartments begin apart."""
 
-_MOVES, _MOVED = 2, (0.15, 0.35)
-"""Ways in which symmetric compartments are moved apart, each forth and back, and how far, over the spacing."""
+_MOVES, _MOVED, _LONG_TRIAL = 2, (0.1, 0.25), 8
+"""Ways in which symmetric compartments are moved apart, each forth and back, how far, over the spacing, and steps by
+which the best of them is told."""
 
 _NO_ROOM = 1e-9
 """Displacement, over what was drawn, below which a symmetry leaves none."""
@@ -372,15 +373,16 @@ class LabelSearch:
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition that symmetric shares lead to; or, where the last was near the data, what that leads to.
 
-        First shares apart from it, then each single move of it, then kicks.
+        Twice shares apart from it, then each single move of it; where symmetry leaves no room, each move, then kicks.
         """
         search, shares, stale = self._search(state.count, attempt.symmetry), state.shares, state.stale
-        room = attempt.symmetry.displacements(generator.uniform(-1, 1, (state.count - 1, 3)))
-        if not len(state.pool) or (stale == 0 and np.abs(room).max() > _NO_ROOM):
+        drawn = attempt.symmetry.displacements(generator.uniform(-1, 1, (state.count - 1, 3)))
+        room = float(np.abs(drawn).max()) > _NO_ROOM
+        if not len(state.pool) or (room and stale < _KICKS - 1):
             state = self._apart(state, attempt, generator) if len(state.pool) else state
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
             best = self._led(search, starts, attempt, generator, enough=_HOPEFUL)
-        elif stale < _KICKS - 1:
+        elif room or stale == 0:
             best = search.polished(state.known[0], _STEPS)
         else:
             starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
@@ -424,7 +426,7 @@ class LabelSearch:
                 moved = zip(state.shares, shifts, strict=True)
                 shares = np.stack([self._neighbourhood.shifted(*one) for one in moved])
                 shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
-                tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _TRIAL))
+                tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _LONG_TRIAL))
         best = min(tried, key=lambda one: one[1])[0]
         for binary in (0.0, _BINARY):
             best, _ = _descended(best, attempt, gray, binary, self.settings.descent)
