@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
 from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import Found, LocalSearch
+from dmrifw_cell_labels.state import read_off
 
 from dmrifw import mesh
 from dmrifw.bridge import Simulator
@@ -283,6 +285,53 @@ def test_complex_signals_are_explained_up_to_the_noise_of_each_part(protocol: Pr
             break
     assert search.converged
     assert row["signal_error"] < 1.1 * sigma
+
+
+def test_noise_is_what_no_model_explains(grid: Grid) -> None:
+    """Signals without noise leave 0.02 over, as those of no walls do: those of a wrong shape are smooth."""
+    protocol, labels, sigma = Protocol.preset("spinverse"), mesh.Sphere(10.0).label(grid), 0.02
+    exact = problem_of(grid, protocol, labels)
+    noise = sigma * np.random.default_rng(0).standard_normal(len(exact.reference))
+    problem = InversionProblem(exact.simulator, exact.scale * np.abs(np.abs(exact.reference) + noise))
+    misfit = Misfit(problem, Walls(0.01, 100.0, True))
+    error, told = misfit.left_over(exact.reference)
+    assert error == pytest.approx(sigma, rel=0.1)
+    assert told == pytest.approx(sigma, rel=0.1)
+    wrong, still_told = misfit.left_over(misfit.without_walls())
+    assert wrong > 5 * sigma
+    assert still_told == pytest.approx(sigma, rel=0.15)
+    given = InversionProblem(exact.simulator, problem.target, likelihood="gaussian", sigma=0.05)
+    assert Misfit(given, Walls(0.01, 100.0, True)).left_over(exact.reference)[1] == 0.05
+
+
+@pytest.mark.slow
+def test_symmetric_compartments_find_their_distance(grid: Grid) -> None:
+    """Two cylinders begin 3 um too far apart, 28 cells off, after which shares are displaced and not kicked."""
+    labels = mesh.ParallelCylinders(6.7).label(grid)
+    swapped = np.where(labels > 0, 3 - labels, 0)
+    search = LabelSearchSettings().start(objective_of(grid, problem_of(grid, Protocol.preset("spinverse"), labels)))
+    symmetries = [one.symmetry for one in search._attempts]
+    number = next(
+        number
+        for number, (one, attempt) in enumerate(zip(symmetries, search._attempts, strict=True))
+        if attempt.count == 3
+        and all(
+            np.array_equal(labels[image], swapped if swap else labels)
+            for image, swap in zip(one.group.images, one.swaps, strict=True)
+        )
+    )
+    symmetry, neighbourhood = symmetries[number], search._neighbourhood
+    way = symmetry.displacements(np.array([[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]))
+    moved = zip(one_hot(labels, 3)[1:], 1.5 * way / np.linalg.norm(way[0]), strict=True)
+    shares = symmetry.averaged(np.stack([neighbourhood.shifted(one, shift) for one, shift in moved]))
+    start = read_off(shares, 0.5)
+    assert (start != labels).sum() > 20
+    value = search._misfit.of_labels(start)
+    search.state = replace(
+        search.state, shares=shares, phase=4, attempt=number, count=3, pool=start[None], values=np.array([value])
+    )
+    search.move()
+    np.testing.assert_array_equal(search.state.best, labels)
 
 
 def test_a_search_goes_on_where_it_stood(protocol: Protocol) -> None:
