@@ -88,6 +88,18 @@ def test_phases_tell_a_shape_from_its_point_reflection(group: PointGroup) -> Non
     assert shown(group, [q], [np.abs(signal)], 0.0).sum() == 16
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_noise_of_both_parts_hides_no_more_than_that_of_one(group: PointGroup, seed: int) -> None:
+    """Rates that differ by a quarter along x and y; 0.02 in each part."""
+    protocol, generator = Protocol.preset("spinverse"), np.random.default_rng(seed)
+    q = protocol.q[protocol.sequence == 0]
+    unit = q / np.linalg.norm(q, axis=1).max()
+    noise = 0.02 * (generator.standard_normal(len(q)) + 1j * generator.standard_normal(len(q)))
+    signal = np.exp(-2.0 * np.einsum("ni,ij,nj->n", unit, np.diag([1.0, 0.75, 0.2]), unit)) + noise
+    assert shown(group, [q], [signal], 0.02).sum() == 8
+    assert shown(group, [q], [np.abs(signal)], 0.02).sum() == 8
+
+
 @pytest.mark.parametrize(
     ("shape", "count"), [(mesh.Sphere(10.0), 48), (mesh.Cylinder(10.0), 16), (mesh.Cylinder(8.0, (0, 1, -1), 22.0), 8)]
 )

@@ -198,11 +198,11 @@ def shown(
         group: The operations.
         wavevectors: (n, 3) of each sequence, rad/um.
         signals: (n,) of each sequence, in S/S0; real ones are magnitudes, or differences between magnitudes.
-        noise: Standard deviation, in S/S0.
+        noise: Standard deviation, in S/S0, of complex signals that of each part.
 
     Local.
     """
-    generator = np.random.default_rng(0)
+    generator, noise = np.random.default_rng(0), noise * np.sqrt(2 if any(map(np.iscomplexobj, signals)) else 1)
     left_out, turned, count = 0.0, np.zeros(len(group)), 0
     for q, values in zip(wavevectors, signals, strict=True):
         unit = np.linalg.norm(q, axis=1).max()
