@@ -6,7 +6,7 @@ from dmrifw.inversion.gauss_newton import GaussNewtonSettings
 from dmrifw.inversion.history import History
 from dmrifw.inversion.likelihoods import Likelihood
 from dmrifw.inversion.loop import Interrupted, Result, invert
-from dmrifw.inversion.noise import Noise, add_noise, estimate_sigma, scatter
+from dmrifw.inversion.noise import Noise, Remainder, add_noise, estimate_sigma, remainder
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 from dmrifw.inversion.restarts import Restarts
@@ -26,11 +26,12 @@ __all__ = [
     "Observer",
     "OptimizerSettings",
     "ProgressBar",
+    "Remainder",
     "Restarts",
     "Result",
     "add_noise",
     "estimate_sigma",
     "fingerprint",
     "invert",
-    "scatter",
+    "remainder",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Literal, TypeAlias
 
@@ -93,40 +94,69 @@ def estimate_sigma(signal: ArrayLike, protocol: Protocol, magnitude: bool) -> fl
     return float(np.sqrt(variance / _rician_share(1.0 / variance) if magnitude else variance))
 
 
-def scatter(difference: ArrayLike, protocol: Protocol) -> float | None:
-    """The noise in what a model leaves unexplained, whatever is wrong with the model.
+@dataclass(frozen=True)
+class Remainder:
+    """What a model leaves unexplained, taken apart.
+
+    Attributes:
+        noise: Root mean square over the measurements of the noise in each part, in the unit of the differences.
+        excess: By how much what changes slowly with direction exceeds such noise, over the standard deviation of that
+            if there were nothing else: more than 2 or 3 where the model is wrong.
+    """
+
+    noise: float
+    excess: float
+
+
+def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = None) -> Remainder | None:
+    """The noise in what a model leaves unexplained, whatever is wrong with the model, and whether anything is.
 
     Within a shell, the measurements of a sequence with about the same b, what a model misses changes smoothly with the
-    direction: real parts, which are even, as polynomials of degree 4, imaginary ones, which are odd, as those of degree
-    3. What these leave over is noise.
+    direction: real parts, which are even, as polynomials of degree 4, mostly of degree 2, imaginary ones, which are
+    odd, as those of degree 3, mostly of degree 1. What these leave over is noise.
 
     Args:
         difference: (n,) between signals and those of the model; real where they are magnitudes.
         protocol: The measurements.
+        sigma: Standard deviation of the noise in each part, where it is known.
 
     Returns:
-        Root mean square over the measurements of the noise in each part, in the unit of `difference`; None where too
-        few directions were measured to tell.
+        None where too few directions were measured to tell.
 
     Local.
     """
     values = np.asarray(difference)
-    parts = [(values.real, 4), (values.imag, 3)] if np.iscomplexobj(values) else [(values, 4)]
+    parts = [(values.real, 0), (values.imag, 1)] if np.iscomplexobj(values) else [(values, 0)]
     length = np.linalg.norm(protocol.q, axis=1, keepdims=True)
     directions = np.divide(protocol.q, length, out=np.zeros_like(protocol.q), where=length > 0)
     keys = np.stack([protocol.sequence, np.round(protocol.bvals / _SHELL)], axis=1)
     shells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
-    squares, counted, freedom = 0.0, 0, 0
+    squares = slow_squares = 0.0
+    counted = freedom = slow_freedom = 0
     for rows in (np.flatnonzero(shells == number) for number in range(shells.max() + 1)):
-        for part, degree in parts:
-            powers = combinations_with_replacement(directions[rows].T, degree)
-            constant = [np.ones(len(rows))] if degree % 2 == 0 else []  # for b = 0, which has no direction
-            basis = np.stack([*constant, *(np.prod(one, axis=0) for one in powers)], axis=1)
-            fit, _, rank, _ = np.linalg.lstsq(basis, part[rows], rcond=1e-9)
-            if left := len(rows) - int(rank):
-                squares += len(rows) / left * float(np.sum((part[rows] - basis @ fit) ** 2))
+        for part, odd in parts:
+            smooth, slow = (_polynomials(directions[rows], degree - odd) for degree in (4, 2))
+            slow_squares, slow_freedom = (
+                slow_squares + float(np.sum((slow.T @ part[rows]) ** 2)),
+                slow_freedom + slow.shape[1],
+            )
+            if left := len(rows) - smooth.shape[1]:
+                squares += len(rows) / left * float(np.sum((part[rows] - smooth @ (smooth.T @ part[rows])) ** 2))
                 counted, freedom = counted + len(rows), freedom + left
-    return float(np.sqrt(squares / counted)) if freedom >= _LEFT_OVER else None
+    if freedom < _LEFT_OVER:
+        return None
+    noise = float(np.sqrt(squares / counted)) if sigma is None else sigma
+    spread = np.sqrt(2 / slow_freedom + (2 / freedom if sigma is None else 0.0))
+    with np.errstate(divide="ignore"):
+        return Remainder(noise, float((np.divide(slow_squares, slow_freedom * noise**2) - 1) / spread))
+
+
+def _polynomials(directions: FloatArray, degree: int) -> FloatArray:
+    """(n, r) an orthonormal basis of the polynomials in (n, 3) directions that are as even or odd as their degree."""
+    monomials = [np.prod(one, axis=0) for one in combinations_with_replacement(directions.T, degree)]
+    constant = [np.ones(len(directions))] if degree % 2 == 0 else []  # for b = 0, which has no direction
+    left, sizes, _ = np.linalg.svd(np.stack([*constant, *monomials], axis=1), full_matrices=False)
+    return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes[0])])
 
 
 def unweighted_signal(signal: ComplexArray, protocol: Protocol) -> FloatArray:

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from dmrifw.errors import InputError
-from dmrifw.inversion import add_noise, estimate_sigma, scatter
+from dmrifw.inversion import add_noise, estimate_sigma, remainder
 from dmrifw.sequences import PGSE, Protocol, fibonacci_directions
 
 COUNT = 20_000
@@ -72,7 +72,7 @@ def test_what_tells_no_noise_is_refused(many: Protocol, clean: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("complex_valued", [True, False])
-def test_a_scatter_is_the_noise_whatever_a_model_misses(complex_valued: bool) -> None:
+def test_noise_is_told_whatever_a_model_misses(complex_valued: bool) -> None:
     """Of 450 weighted measurements each part leaves half and more: the error of the estimate is below 5 %."""
     protocol = Protocol.preset("spinverse")
     x, y, z = protocol.q.T / max(np.linalg.norm(protocol.q, axis=1).max(), 1e-300)
@@ -80,13 +80,42 @@ def test_a_scatter_is_the_noise_whatever_a_model_misses(complex_valued: bool) ->
     parts = 0.02 * np.random.default_rng(7).standard_normal((2, len(protocol)))
     noise = parts[0] + 1j * parts[1]
     missed, noise = (missed, noise) if complex_valued else (missed.real, noise.real)
-    alone, told = scatter(noise, protocol), scatter(missed + noise, protocol)
+    alone, told = remainder(noise, protocol), remainder(missed + noise, protocol)
+    assert alone is not None
     assert told is not None
-    assert told == pytest.approx(0.02, rel=0.1)
-    assert told == pytest.approx(alone, rel=1e-9)
-    assert np.sqrt(np.mean(np.abs(missed) ** 2)) > 2 * told
+    assert told.noise == pytest.approx(0.02, rel=0.1)
+    assert told.noise == pytest.approx(alone.noise, rel=1e-9)
+    assert told.excess > 10
+    given = remainder(missed + noise, protocol, sigma=0.03)
+    assert given is not None
+    assert given.noise == 0.03
 
 
-def test_too_few_directions_tell_no_scatter() -> None:
+@pytest.mark.parametrize("complex_valued", [True, False])
+def test_noise_alone_seldom_exceeds_itself(complex_valued: bool) -> None:
+    """By two standard deviations once in forty times; a third of it in degree 2 by more than that always."""
+    protocol, generator = Protocol.preset("spinverse"), np.random.default_rng(11)
+    x, y, z = np.divide(
+        protocol.q, np.linalg.norm(protocol.q, axis=1)[:, None], where=protocol.q.any(axis=1)[:, None]
+    ).T
+    missed = (x**2 - 0.4 * z**2 + y * z) * (protocol.bvals > 0)
+    missed *= 0.4 / np.sqrt(np.mean(missed**2))
+    excesses, with_missed = [], []
+    for _ in range(100):
+        noise = generator.standard_normal(len(protocol))
+        if complex_valued:
+            noise = noise + 1j * generator.standard_normal(len(protocol))
+        one, other = remainder(noise, protocol), remainder(noise + missed, protocol)
+        assert one is not None
+        assert other is not None
+        excesses.append(one.excess)
+        with_missed.append(other.excess)
+    assert np.mean(excesses) == pytest.approx(0.0, abs=0.4)
+    assert np.std(excesses) == pytest.approx(1.0, abs=0.3)
+    assert np.mean(np.array(excesses) > 2) < 0.1
+    assert np.median(with_missed) > 3
+
+
+def test_too_few_directions_tell_no_noise() -> None:
     protocol = Protocol.product(PGSE(10, 20), [0.0, 1000.0], fibonacci_directions(6))
-    assert scatter(np.random.default_rng(8).standard_normal(len(protocol)), protocol) is None
+    assert remainder(np.random.default_rng(8).standard_normal(len(protocol)), protocol) is None

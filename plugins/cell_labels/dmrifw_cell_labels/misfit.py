@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmrifw.errors import InputError
-from dmrifw.inversion import InversionProblem, estimate_sigma, scatter
+from dmrifw.inversion import InversionProblem, Remainder, estimate_sigma, remainder
 from dmrifw.sequences import Protocol
 from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
@@ -29,6 +29,9 @@ _NEARLY_NOISE = 1.1
 
 _EXACT = 5e-4
 """Error of a partition's signals, in S/S0: more than what the modes left out make, half the simulator's own."""
+
+_TOLD_BY_FEW = 0.025
+"""Standard deviation of an error over the noise that b = 0 shows, about."""
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
@@ -169,16 +172,17 @@ class Misfit:
         """Root mean square of the differences of a partition's signals, in S/S0. Local."""
         return float(np.sqrt(np.mean((self.of_partition(labels) * np.tile(self._exact, self._parts)) ** 2)))
 
-    def left_over(self, relative: ComplexArray) -> tuple[float, float]:
-        """Root mean square of the differences of all (n,) signals, in S/S0, from the data, and the noise in it.
+    def left_over(self, relative: ComplexArray) -> tuple[float, Remainder]:
+        """Root mean square of the differences of all (n,) signals, in S/S0, from the data, and what they are made of.
 
-        Unless the noise is given, it is what these differences show: better than the few signals at b = 0. Local.
+        Where too few directions tell, the noise that b = 0 shows is taken for theirs. Local.
         """
         difference = self._difference(relative, self._problem.reference)
         error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / self._parts))
-        known = self._problem.sigma is not None or self.noise == 0
-        told = None if known else scatter(difference, self._problem.simulator.protocol)
-        return error, self.noise if told is None else told
+        if not self.noise:
+            return error, Remainder(0.0, np.inf)
+        told = remainder(difference, self._problem.simulator.protocol, self._problem.sigma)
+        return error, told or Remainder(self.noise, (error / self.noise - 1) / _TOLD_BY_FEW)
 
     @property
     def _parts(self) -> int:

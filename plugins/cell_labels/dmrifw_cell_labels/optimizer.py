@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
+from dmrifw.inversion import Remainder
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
@@ -117,13 +118,15 @@ _WORTH_A_CUT = 0.7
 _CUT_INTO, _CUTS = 3, 4
 """Labels after a cut, and cuts that are followed."""
 
-_ENOUGH = ((0, 5e-4, 1.02), (6, 5e-4, 1.05), (20, 2e-3, 1.25))
-"""Iterations that a partition has been the best, and error in S/S0 without noise and over the noise, at which it is
-taken to explain signals: half of what the simulator is asked for, and twice that. Noise is told to 3 %."""
+_FAITHFUL, _WITHIN_NOISE = 5e-4, 2.0
+"""Error in S/S0, half of what the simulator is asked for, and excess over the noise, in standard deviations, either of
+which a partition that explains signals has at most."""
+
+_PLAUSIBLE, _LASTING = (2e-3, 1.25), 20
+"""Error in S/S0 without noise and over the noise at which one may that has been the best for so many iterations."""
 
 _TELLING = 0.02
-"""Error over that of no walls at all, above which it is not, unless the simulator may be off by as much: walls of a
-reflecting tissue change little."""
+"""Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
 
 _WORTH_A_CHECK = 1e-2
 """Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
@@ -203,13 +206,11 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
-        state, telling = self.state, _TELLING * self._hopeless
-        allowed = (
-            np.hypot(max(_ENOUGH[0][1], min(least, telling)), factor * state.noise)
-            for idle, least, factor in _ENOUGH
-            if state.idle >= idle
-        )
-        return bool(state.error <= max(allowed))
+        state, (least, factor) = self.state, _PLAUSIBLE
+        if state.error <= _FAITHFUL or state.excess <= _WITHIN_NOISE:
+            return True
+        allowed = max(_FAITHFUL, min(least, _TELLING * self._hopeless))
+        return state.idle >= _LASTING and state.error <= float(np.hypot(allowed, factor * state.noise))
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
@@ -228,8 +229,8 @@ class LabelSearch:
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
         if self.state.misfit < before:
-            error, noise = self._error()
-            self.state = replace(self.state, error=error, noise=noise)
+            error, rest = self._error()
+            self.state = replace(self.state, error=error, noise=rest.noise, excess=rest.excess)
         seconds = {"search_seconds": searched - started, "check_seconds": time.perf_counter() - searched}
         return {"signal_error": min(self.state.error, 1e3)} | seconds
 
@@ -245,15 +246,15 @@ class LabelSearch:
         values = {name: value.numpy() for name, value in state_dict["state"].get(0, {}).items()}
         self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
 
-    def _error(self) -> tuple[float, float]:
-        """Of the best partition, by the model of the search, or where that is small by the simulator; and the noise.
+    def _error(self) -> tuple[float, Remainder]:
+        """Of the best partition, by the model of the search, or where that is small by the simulator; and its parts.
 
-        Of complex signals both are those of each part.
+        Of complex signals it is that of each part.
         """
         noise = self._misfit.noise
         error = on_root(self._problem.comm, partial(self._misfit.relative_error, self.state.best))
         if error > max(_WORTH_A_CHECK, 2 * noise):
-            return error, noise
+            return error, Remainder(noise, np.inf)
         with torch.no_grad():
             fields = dict(self.parametrization())
             self._problem.forget()

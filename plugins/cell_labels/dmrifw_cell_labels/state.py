@@ -23,6 +23,7 @@ class State:
         misfit: That of the best of all; infinite before there is one.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         noise: That in these differences.
+        excess: What they have beyond it, over its standard deviation; see `Remainder`.
         count: Number of compartments that are told apart.
         waiting: (n, 2, E) shares of other attempts of the heat, which wait to go on; 0 of a compartment that is none.
         grays: (n,) their misfits, ascending.
@@ -48,6 +49,7 @@ class State:
     misfit: float = np.inf
     error: float = np.inf
     noise: float = 0.0
+    excess: float = np.inf
     count: int = 2
     radius: float = 0.5
     tick: int = 0
