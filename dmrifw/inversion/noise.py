@@ -136,13 +136,12 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
     for rows in (np.flatnonzero(shells == number) for number in range(shells.max() + 1)):
         for part, odd in parts:
             smooth, slow = (_polynomials(directions[rows], degree - odd) for degree in (4, 2))
-            slow_squares, slow_freedom = (
-                slow_squares + float(np.sum((slow.T @ part[rows]) ** 2)),
-                slow_freedom + slow.shape[1],
-            )
+            slow_squares += float(np.sum((slow.T @ part[rows]) ** 2))
+            slow_freedom += slow.shape[1]
             if left := len(rows) - smooth.shape[1]:
                 squares += len(rows) / left * float(np.sum((part[rows] - smooth @ (smooth.T @ part[rows])) ** 2))
-                counted, freedom = counted + len(rows), freedom + left
+                counted += len(rows)
+                freedom += left
     if freedom < _LEFT_OVER:
         return None
     noise = float(np.sqrt(squares / counted)) if sigma is None else sigma
