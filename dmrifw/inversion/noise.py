@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.special import ive
 
 from dmrifw.errors import InputError
+from dmrifw.inversion.directions import polynomials, shells
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
 
@@ -18,10 +18,6 @@ Noise: TypeAlias = Literal["gaussian", "rician"]
 
 _ROUNDS = 100
 """Steps of the fixed point for Rician noise; each gains more than a digit where the signal exceeds the noise."""
-
-
-_SHELL = 50.0
-"""Differences of b in one shell, at most about, s/mm^2."""
 
 _LEFT_OVER = 30
 """Degrees of freedom from which a scatter is told: to 13 %."""
@@ -127,15 +123,11 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
     """
     values = np.asarray(difference)
     parts = [(values.real, 0), (values.imag, 1)] if np.iscomplexobj(values) else [(values, 0)]
-    length = np.linalg.norm(protocol.q, axis=1, keepdims=True)
-    directions = np.divide(protocol.q, length, out=np.zeros_like(protocol.q), where=length > 0)
-    keys = np.stack([protocol.sequence, np.round(protocol.bvals / _SHELL)], axis=1)
-    shells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
     squares = slow_squares = 0.0
     counted = freedom = slow_freedom = 0
-    for rows in (np.flatnonzero(shells == number) for number in range(shells.max() + 1)):
+    for rows, directions in shells(protocol):
         for part, odd in parts:
-            smooth, slow = (_polynomials(directions[rows], degree - odd) for degree in (4, 2))
+            smooth, slow = (polynomials(directions, degree - odd) for degree in (4, 2))
             slow_squares += float(np.sum((slow.T @ part[rows]) ** 2))
             slow_freedom += slow.shape[1]
             if left := len(rows) - smooth.shape[1]:
@@ -148,14 +140,6 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
     spread = np.sqrt(2 / slow_freedom + (2 / freedom if sigma is None else 0.0))
     with np.errstate(divide="ignore"):
         return Remainder(noise, float((np.divide(slow_squares, slow_freedom * noise**2) - 1) / spread))
-
-
-def _polynomials(directions: FloatArray, degree: int) -> FloatArray:
-    """(n, r) an orthonormal basis of the polynomials in (n, 3) directions that are as even or odd as their degree."""
-    monomials = [np.prod(one, axis=0) for one in combinations_with_replacement(directions.T, degree)]
-    constant = [np.ones(len(directions))] if degree % 2 == 0 else []  # for b = 0, which has no direction
-    left, sizes, _ = np.linalg.svd(np.stack([*constant, *monomials], axis=1), full_matrices=False)
-    return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes[0])])
 
 
 def unweighted_signal(signal: ComplexArray, protocol: Protocol) -> FloatArray:

@@ -53,10 +53,10 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
 
     First partitions with the symmetry that signals show, of two compartments and, where that symmetry is more than
     magnitudes always have, of three, or of a large part of it, since a wall between the two others changes signals
-    little. Then any. Magnitudes show a point reflection that the tissue may not have: its subgroups without are tried
-    too. Three compartments of the symmetry that all magnitudes have come last. In noisy signals, complex ones as well,
-    a point reflection and a turn may both hide: three compartments of such a symmetry come last, too. The fewer
-    unknowns, the earlier a heat, for the more of them, the easier signals are explained by something else.
+    little. Then any. Magnitudes, and complex signals of waveforms that are odd in time, show a point reflection that
+    the tissue may not have: its subgroups without are tried too. Three compartments of that symmetry alone come last,
+    and in noise, which may hide what a turn changes, those of it and a turn, too. The fewer unknowns, the earlier a
+    heat: the more of them, the easier signals are explained by something else.
 
     Args:
         problem: Target and simulator.
@@ -68,11 +68,10 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
     """
     grid = problem.simulator.grid
     cells, everything = len(grid.cells), PointGroup.of(grid)
-    group = everything.part(shown_by(problem, everything, plain, noise))
+    group = everything.part(shown_by(problem, everything, plain))
     free = [Attempt(2, Symmetry.none(cells, 2))] * _FREE
     if len(group) == 1:
         return free
-    blind = problem.magnitude and group.inverts
     two = [Attempt(2, Symmetry.of(group, np.zeros(len(group), dtype=bool), 2), width) for width in _WIDTHS]
     seen: set[bytes] = set()
     fields: list[FloatArray] = []
@@ -88,18 +87,23 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
             three = whole if len(part) == len(group) else broken
             three.append(Attempt(3, Symmetry.of(part, swaps, 3), pattern=pattern))
         kept = group.part(signs > 0)
-        if len(part) == len(group) and blind and len(kept) > 1 and not kept.inverts and swaps.tobytes() not in seen:
+        if (
+            len(part) == len(group)
+            and group.inverts
+            and len(kept) > 1
+            and not kept.inverts
+            and swaps.tobytes() not in seen
+        ):
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
     whole, broken = ([replace(one, width=width) for width in _WIDTHS for one in some] for some in (whole, broken))
-    certain = len(group) > (4 if noise > _NOISY else 2 if blind else 1)
+    certain = len(group) > (4 if noise > _NOISY else 2 if group.inverts else 1)
     heats = [two, whole, broken, free] if certain else [[*two, *free], free, free, whole, broken]
     return [replace(one, heat=number) for number, heat in enumerate(heats) for one in heat]
 
 
-def shown_by(problem: InversionProblem, group: PointGroup, plain: ComplexArray, noise: float) -> BoolArray:
+def shown_by(problem: InversionProblem, group: PointGroup, plain: ComplexArray) -> BoolArray:
     """(g,) which operations leave the target's signals as they are: what walls change of them. Local."""
-    protocol, relative = problem.simulator.protocol, problem.reference
-    members = [np.flatnonzero(protocol.sequence == number) for number in range(len(protocol.waveforms))]
+    relative = problem.reference
     changed = np.abs(relative) - np.abs(plain) if problem.magnitude else relative - plain
-    return shown(group, [protocol.q[one] for one in members], [changed[one] for one in members], noise)
+    return shown(group, problem.simulator.protocol, changed)

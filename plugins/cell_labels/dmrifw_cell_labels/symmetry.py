@@ -7,7 +7,6 @@ of 576 for a ball on the grid of that many cells. It also stands where the group
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any
@@ -15,25 +14,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from scipy.interpolate import RBFInterpolator
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
+from scipy.stats import f as f_distribution
 
+from dmrifw.inversion.directions import polynomials, shells
 from dmrifw.mesh import Grid
+from dmrifw.sequences import Protocol
 from dmrifw.typing import BoolArray, ComplexArray, FloatArray, IntArray
 
-_FOLDS = 10
-"""Parts of the measurements that are left out, one after the other, to see how well the others tell them."""
+_CHANCE = 1e-5
+"""Below which what an operation changes is not left to noise. Of bent axons it was 1e-9 at most at an SNR of 50."""
 
-_AS_GOOD, _BETTER = 1.25, 6.0
-"""How far signals from a turned direction may be off, over the error of the interpolation that noise makes, and over
-what is left of it."""
+_LEAST_ERROR = 1.5e-3
+"""Of polynomials, in S/S0, where there is no noise."""
 
-_LEAST_ERROR = 2e-3
-"""Of the interpolation, over the largest signal."""
+_LEFT_OVER = 20
+"""Degrees of freedom from which noise is told: to a sixth."""
 
-_NEIGHBOURS = 60
-"""Measurements that the interpolation looks at."""
+_UNTOLD = 1e-6
+"""Singular value below which directions do not tell a polynomial."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,64 +185,69 @@ def patterns(grid: Grid) -> list[FloatArray]:
     ]
 
 
-def shown(
-    group: PointGroup, wavevectors: list[FloatArray], signals: Sequence[FloatArray | ComplexArray], noise: float
-) -> BoolArray:
+def shown(group: PointGroup, protocol: Protocol, signals: FloatArray | ComplexArray) -> BoolArray:
     """(g,) which operations of a group leave signals as they are.
 
-    Signals at turned wave vectors are interpolated from those measured. Operations count where they are off by little
-    more than the error of the interpolation, which is seen from measurements that are left out; among groups of such
-    operations the one that stands out most from all others.
+    Within a shell, signals at turned directions follow from polynomials of degree 4 through those measured, of degree 2
+    where these are few. Operations count where what they change of signals, in polynomials of degree 2, is no more than
+    noise makes of it, by an F test; noise is what polynomials leave over, of all shells. Imaginary parts are odd: their
+    degrees are lower by one. Where the directions do not tell, nothing but the identity counts.
 
     Args:
         group: The operations.
-        wavevectors: (n, 3) of each sequence, rad/um.
-        signals: (n,) of each sequence, in S/S0; real ones are magnitudes, or differences between magnitudes.
-        noise: Standard deviation, in S/S0, of complex signals that of each part.
+        protocol: The measurements.
+        signals: (n,) in S/S0; real ones are magnitudes, or differences between magnitudes.
 
     Local.
     """
-    generator, noise = np.random.default_rng(0), noise * np.sqrt(2 if any(map(np.iscomplexobj, signals)) else 1)
-    left_out, turned, count = 0.0, np.zeros(len(group)), 0
-    for q, values in zip(wavevectors, signals, strict=True):
-        unit = np.linalg.norm(q, axis=1).max()
-        if unit == 0:
-            continue
-        places, folds = q / unit, generator.integers(_FOLDS, size=len(q))
-        for fold in range(_FOLDS):
-            out = folds == fold
-            if out.any() and not out.all():
-                told = _told(places[~out], values[~out], places[out])
-                left_out += float(np.sum(np.abs(told - values[out]) ** 2))
-        told = _told(places, values, np.concatenate([places @ one.T for one in group.matrices]))
-        turned += np.sum(np.abs(told.reshape(len(group), -1) - values) ** 2, axis=1)
-        count += len(q)
-    if not count:
-        return np.all(group.matrices == np.eye(3), axis=(1, 2))
-    least = _LEAST_ERROR * max(float(np.abs(one).max()) for one in signals if len(one))
-    error, off = max(least, np.sqrt(left_out / count)), np.sqrt(turned / count)
-    most = _AS_GOOD * error + _BETTER * max(error - 1.5 * noise, 0.0)
-    order = np.argsort(off, kind="stable")
-    steps = np.append(off[order], most)
-    largest, kept = 0.0, np.all(group.matrices == np.eye(3), axis=(1, 2))
-    for size in range(1, int(np.sum(off <= most)) + 1):
-        first = np.isin(np.arange(len(group)), order[:size])
-        # The identity is off by nothing, as is the point reflection of magnitudes: they stand out beyond errors.
-        gap = steps[size] / max(steps[size - 1], error if size <= 2 else least)
-        if gap > largest and group.part(first).closed:
-            largest, kept = gap, first
-    return kept
+    parts = [(signals.real, 0), (signals.imag, 1)] if np.iscomplexobj(signals) else [(signals, 0)]
+    left_over, freedom = 0.0, 0
+    changed, counted = np.zeros(len(group)), np.zeros(len(group))
+    for rows, directions in shells(protocol):
+        for part, odd in parts:
+            smooth = _smooth(directions, odd)
+            if smooth is None or not directions.any():
+                continue
+            basis = polynomials(directions, smooth)
+            left_over += float(np.sum((part[rows] - basis @ (basis.T @ part[rows])) ** 2))
+            freedom += len(rows) - basis.shape[1]
+            for number, matrix in enumerate(group.matrices):
+                change = _change(directions, matrix, smooth, 2 - odd)
+                changed[number] += np.sum((change @ part[rows]) ** 2)
+                counted[number] += len(change)
+    identity = np.all(group.matrices == np.eye(3), axis=(1, 2))
+    if freedom < _LEFT_OVER:
+        return identity
+    variance = max(left_over / freedom, _LEAST_ERROR**2)
+    ratio = np.divide(changed, variance * counted, out=np.zeros(len(group)), where=counted > 0)
+    chance = np.where(identity, np.inf, f_distribution.logsf(ratio, np.maximum(counted, 1), freedom))
+    order = np.argsort(-chance, kind="stable")
+    for size in range(int(np.sum(chance > np.log(_CHANCE))), 0, -1):
+        kept = np.isin(np.arange(len(group)), order[:size])
+        if group.part(kept).closed:
+            return kept
+    return identity
 
 
-def _told(places: FloatArray, values: FloatArray | ComplexArray, wanted: FloatArray) -> FloatArray | ComplexArray:
-    """Signals at other wave vectors: from q follows what is at -q."""
-    everywhere, first = np.unique(np.round(np.concatenate([places, -places]), 9), axis=0, return_index=True)
-    known = np.concatenate([values, np.conj(values)])[first]
-    parts = np.stack([known.real, known.imag], axis=1)
-    neighbours = min(_NEIGHBOURS, len(parts))
-    rank = np.linalg.matrix_rank(everywhere - everywhere.mean(axis=0), tol=1e-9)
-    if rank < 3 or len(parts) < 8:  # too few for a fit in space: the nearest tells
-        told = parts[cKDTree(everywhere).query(wanted)[1]]
-    else:
-        told = RBFInterpolator(everywhere, parts, neighbors=neighbours, kernel="cubic")(wanted)
-    return told[:, 0] + 1j * told[:, 1] if np.iscomplexobj(values) else told[:, 0]
+def _smooth(directions: FloatArray, odd: int) -> int | None:
+    """The degree of the polynomials that leave a quarter of signals at some directions over, at least; None if none."""
+    for degree in (4 - odd, 2 - odd):
+        if polynomials(directions, degree).shape[1] <= 0.75 * len(directions):
+            return degree
+    return None
+
+
+def _change(directions: FloatArray, matrix: FloatArray, degree: int, slow: int) -> FloatArray:
+    """(r, m) by how much a turn changes signals at (m, 3) directions, in an orthonormal basis that noise takes evenly.
+
+    Args:
+        directions: (m, 3).
+        matrix: (3, 3).
+        degree: Of the polynomials by which signals at turned directions are told.
+        slow: Of those that are looked at.
+    """
+    here, there = np.split(polynomials(np.concatenate([directions, directions @ matrix.T]), degree), 2)
+    told = there @ np.linalg.pinv(here, rcond=_UNTOLD)
+    change = polynomials(directions, slow).T @ (told - np.eye(len(directions)))
+    _, sizes, rows = np.linalg.svd(change, full_matrices=False)
+    return np.asarray(rows[sizes > _UNTOLD])

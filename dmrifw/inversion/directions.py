@@ -1,0 +1,34 @@
+"""Shells of a protocol, and what changes within one as a polynomial of the direction."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from dmrifw.sequences import Protocol
+from dmrifw.typing import FloatArray, IntArray
+
+_SHELL = 50.0
+"""Differences of b in one shell, at most about, s/mm^2."""
+
+
+def shells(protocol: Protocol) -> list[tuple[IntArray, FloatArray]]:
+    """(m,) measurements of one sequence with about the same b, and their (m, 3) directions, 0 at b = 0. Local."""
+    length = np.linalg.norm(protocol.q, axis=1, keepdims=True)
+    directions = np.divide(protocol.q, length, out=np.zeros_like(protocol.q), where=length > 0)
+    keys = np.stack([protocol.sequence, np.round(protocol.bvals / _SHELL)], axis=1)
+    numbers = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    members = (np.flatnonzero(numbers == one) for one in range(numbers.max() + 1))
+    return [(rows, directions[rows]) for rows in members]
+
+
+def polynomials(directions: FloatArray, degree: int) -> FloatArray:
+    """(m, r) an orthonormal basis of the polynomials in (m, 3) directions that are as even or odd as their degree.
+
+    Local.
+    """
+    monomials = [np.prod(one, axis=0) for one in combinations_with_replacement(directions.T, degree)]
+    constant = [np.ones(len(directions))] if degree % 2 == 0 else []  # for b = 0, which has no direction
+    left, sizes, _ = np.linalg.svd(np.stack([*constant, *monomials], axis=1), full_matrices=False)
+    return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes[0])])
