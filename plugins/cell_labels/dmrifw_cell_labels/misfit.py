@@ -30,8 +30,8 @@ _NEARLY_NOISE = 1.1
 _EXACT = 5e-4
 """Error of a partition's signals, in S/S0: more than what the modes left out make, half the simulator's own."""
 
-_TOLD_BY_FEW = 0.025
-"""Standard deviation of an error over the noise that b = 0 shows, about."""
+_TOLD_BY_FEW, _AT_MOST = 0.025, 1.25
+"""Standard deviation of an error over the noise that b = 0 shows, about, and what noise may be over what that shows."""
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
@@ -175,14 +175,14 @@ class Misfit:
     def left_over(self, relative: ComplexArray) -> tuple[float, Remainder]:
         """Root mean square of the differences of all (n,) signals, in S/S0, from the data, and what they are made of.
 
-        Where too few directions tell, the noise that b = 0 shows is taken for theirs. Local.
+        Where too few directions tell, the noise is what it may be at most by what b = 0 shows. Local.
         """
         difference = self._difference(relative, self._problem.reference)
         error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / self._parts))
         if not self.noise:
             return error, Remainder(0.0, np.inf)
         told = remainder(difference, self._problem.simulator.protocol, self._problem.sigma)
-        return error, told or Remainder(self.noise, (error / self.noise - 1) / _TOLD_BY_FEW)
+        return error, told or Remainder(_AT_MOST * self.noise, (error / self.noise - 1) / _TOLD_BY_FEW)
 
     @property
     def _parts(self) -> int:

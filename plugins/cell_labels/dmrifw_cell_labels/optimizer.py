@@ -122,8 +122,8 @@ _FAITHFUL, _WITHIN_NOISE = 5e-4, 2.0
 """Error in S/S0, half of what the simulator is asked for, and excess over the noise, in standard deviations, either of
 which a partition that explains signals has at most."""
 
-_PLAUSIBLE, _LASTING = (2e-3, 1.25), 20
-"""Error in S/S0 without noise and over the noise at which one may that has been the best for so many iterations."""
+_PLAUSIBLE, _LASTING = (2e-3, 3.0), 20
+"""Error in S/S0 beyond the noise, and excess, either of which the best of so many iterations may have."""
 
 _TELLING = 0.02
 """Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
@@ -147,7 +147,7 @@ class LabelSearchSettings:
     seed: int = 0
     descent: int = 12
     scans: int = 5
-    patience: int = 12
+    patience: int = 8
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
@@ -206,11 +206,12 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
-        state, (least, factor) = self.state, _PLAUSIBLE
+        state, (least, excess) = self.state, _PLAUSIBLE
         if state.error <= _FAITHFUL or state.excess <= _WITHIN_NOISE:
             return True
         allowed = max(_FAITHFUL, min(least, _TELLING * self._hopeless))
-        return state.idle >= _LASTING and state.error <= float(np.hypot(allowed, factor * state.noise))
+        plausible = state.excess <= excess or state.error <= float(np.hypot(allowed, state.noise))
+        return plausible and state.idle >= _LASTING
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
