@@ -23,7 +23,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def label_search(
-    setting: Setting, *, descent: Count = 20, scans: Count = 5, patience: Count = 25
+    setting: Setting,
+    *,
+    descent: Count = LabelSearchSettings.descent,
+    scans: Count = LabelSearchSettings.scans,
+    patience: Count = LabelSearchSettings.patience,
 ) -> LabelSearchSettings:
     """The search for a partition; see `LabelSearchSettings`. Local."""
     return LabelSearchSettings(setting.seed, descent, scans, patience)

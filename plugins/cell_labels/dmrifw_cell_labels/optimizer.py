@@ -145,9 +145,9 @@ class LabelSearchSettings:
     """
 
     seed: int = 0
-    descent: int = 12
+    descent: int = 20
     scans: int = 5
-    patience: int = 8
+    patience: int = 10
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
