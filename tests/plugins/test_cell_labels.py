@@ -287,6 +287,21 @@ def test_complex_signals_are_explained_up_to_the_noise_of_each_part(protocol: Pr
     assert row["signal_error"] < 1.1 * sigma
 
 
+@pytest.mark.parametrize(
+    ("error", "excess", "idle", "ends"),
+    [(0.0204, 1.9, 0, True), (0.0204, 2.9, 20, True), (0.0204, 2.9, 19, False), (0.0206, 4.9, 99, False)],
+)
+def test_a_search_goes_on_where_more_than_noise_is_left(
+    protocol: Protocol, error: float, excess: float, idle: int, ends: bool
+) -> None:
+    """Noise of 0.02; the last differs by 0.005 from the signals of some other partition."""
+    grid = mesh.bcc_grid(2, 13.4)
+    problem = problem_of(grid, protocol, mesh.cell_labels(grid, mesh.Sphere(6.8)))
+    search = LabelSearchSettings().start(objective_of(grid, problem))
+    search.state = replace(search.state, error=error, noise=0.02, excess=excess, idle=idle)
+    assert search.converged is ends
+
+
 def test_noise_is_what_no_model_explains(grid: Grid) -> None:
     """Signals without noise leave 0.02 over, as those of no walls do: those of a wrong shape are smooth."""
     protocol, labels, sigma = Protocol.preset("spinverse"), mesh.Sphere(10.0).label(grid), 0.02

@@ -29,8 +29,8 @@ _CHANCE = 1e-5
 _LEAST_ERROR = 1.5e-3
 """Of polynomials, in S/S0, where there is no noise."""
 
-_LEFT_OVER = 20
-"""Degrees of freedom from which noise is told: to a sixth."""
+_LEFT_OVER = 10
+"""Degrees of freedom from which noise is told: to a fifth."""
 
 _UNTOLD = 1e-6
 """Singular value below which directions do not tell a polynomial."""
