@@ -313,6 +313,8 @@ def test_noise_is_what_no_model_explains(grid: Grid) -> None:
     assert error == pytest.approx(sigma, rel=0.1)
     assert told.noise == pytest.approx(sigma, rel=0.1)
     assert told.excess < 2
+    residuals = misfit.of_partition(labels)
+    assert 0.5 * residuals @ residuals * (misfit.noise / sigma) ** 2 == pytest.approx(misfit.of_noise, rel=0.2)
     wrong, still_told = misfit.left_over(misfit.without_walls())
     assert wrong > 5 * sigma
     assert still_told.noise == pytest.approx(sigma, rel=0.15)

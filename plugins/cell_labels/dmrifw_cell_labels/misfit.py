@@ -185,6 +185,11 @@ class Misfit:
         return error, told or Remainder(_AT_MOST * self.noise, (error / self.noise - 1) / _TOLD_BY_FEW)
 
     @property
+    def of_noise(self) -> float:
+        """What the noise alone makes of the misfit, on average, if there is no more of it than b = 0 shows."""
+        return 0.5 * self._parts * float(np.sum((self.noise / self._exact) ** 2))
+
+    @property
     def _parts(self) -> int:
         return 1 if self._magnitude else 2
 

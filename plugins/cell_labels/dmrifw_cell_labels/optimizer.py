@@ -286,7 +286,8 @@ class LabelSearch:
             return self._kept(state, search.settle(search.polished(state.known[0], _STEPS), _STEPS, places=None))
         if state.stale < settings.patience:
             return self._hopped(state, generator)
-        if state.count < min(_CUT_INTO, self.parametrization.compartments):
+        possible = _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
+        if possible and state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
 
