@@ -66,9 +66,10 @@ _LEVELS = (0.3, 0.5, 0.7)
 _WORTH_A_START = 4.0
 """Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
 
-_HOPEFUL, _NEAR = 0.06, 0.15
+_HOPEFUL, _HOPEFUL_OF_TWO, _NEAR = 0.06, 0.03, 0.15
 """Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
-move, and kicks, and below which any other is worth the former."""
+move, and kicks, below which one is that has a point reflection alone, as magnitudes always show, and below which any
+other is worth the former."""
 
 _WORTH_A_STEP = 0.5
 """Share of the misfit to which moves must bring down that of others for more of them: signals of a wrong symmetry, or
@@ -393,7 +394,7 @@ class LabelSearch:
         state = self._kept(state, best)
         if state.stale:
             state = replace(state, shares=shares)
-        hopeful = self._is_near(state.pool[0], _HOPEFUL)
+        hopeful = self._is_near(state.pool[0], _HOPEFUL if len(attempt.symmetry.group) > 2 else _HOPEFUL_OF_TWO)
         return state if hopeful and state.stale < _KICKS else self._another(state)
 
     def _led(
