@@ -22,7 +22,8 @@ _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
 _FEW, _MANY = 24, 180
-"""Measurements of each sequence that are used: noiseless ones repeat each other, noisy ones are averaged."""
+"""Measurements of each sequence that are used, numbers where there is noise: noiseless ones repeat each other, noisy
+ones are averaged."""
 
 _NEARLY_NOISE = 1.1
 """Error of the signals of shares over the noise, below which it may be all that is left."""
@@ -98,7 +99,7 @@ class Misfit:
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         self._problem, self._walls = problem, walls
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
-        self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
+        self.rows, self._wavenumber = _choose(protocol, _MANY // self._parts if noise > _NOISY else _FEW)
         self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))
         self._scale = problem.scale[self.rows]
         self._reference = problem.reference[self.rows]
