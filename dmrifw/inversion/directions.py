@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from dmrifw.sequences import Protocol
-from dmrifw.typing import FloatArray, IntArray
+from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
 _SHELL = 50.0
 """Differences of b in one shell, at most about, s/mm^2."""
@@ -21,6 +21,11 @@ def shells(protocol: Protocol) -> list[tuple[IntArray, FloatArray]]:
     numbers = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
     members = (np.flatnonzero(numbers == one) for one in range(numbers.max() + 1))
     return [(rows, directions[rows]) for rows in members]
+
+
+def even_and_odd(values: FloatArray | ComplexArray) -> list[tuple[FloatArray, int]]:
+    """(n,) parts of signals, and 1 for those that are odd in the direction: imaginary ones. Local."""
+    return [(values.real, 0), (values.imag, 1)] if np.iscomplexobj(values) else [(values.real, 0)]
 
 
 def polynomials(directions: FloatArray, degree: int) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ive
 
 from dmrifw.errors import InputError
-from dmrifw.inversion.directions import polynomials, shells
+from dmrifw.inversion.directions import even_and_odd, polynomials, shells
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
 
@@ -121,8 +121,7 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
 
     Local.
     """
-    values = np.asarray(difference)
-    parts = [(values.real, 0), (values.imag, 1)] if np.iscomplexobj(values) else [(values, 0)]
+    parts = even_and_odd(np.asarray(difference))
     squares = slow_squares = 0.0
     counted = freedom = slow_freedom = 0
     for rows, directions in shells(protocol):

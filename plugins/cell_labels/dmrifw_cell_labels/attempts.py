@@ -87,13 +87,8 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
             three = whole if len(part) == len(group) else broken
             three.append(Attempt(3, Symmetry.of(part, swaps, 3), pattern=pattern))
         kept = group.part(signs > 0)
-        if (
-            len(part) == len(group)
-            and group.inverts
-            and len(kept) > 1
-            and not kept.inverts
-            and swaps.tobytes() not in seen
-        ):
+        unreflected = group.inverts and not kept.inverts and len(kept) > 1
+        if unreflected and len(part) == len(group) and swaps.tobytes() not in seen:
             seen.add(swaps.tobytes())
             two.append(Attempt(2, Symmetry.of(kept, np.zeros(len(kept), dtype=bool), 2), _WIDTHS[0]))
     whole, broken = ([replace(one, width=width) for width in _WIDTHS for one in some] for some in (whole, broken))

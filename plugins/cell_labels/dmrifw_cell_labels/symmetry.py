@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.stats import f as f_distribution
 
-from dmrifw.inversion.directions import polynomials, shells
+from dmrifw.inversion.directions import even_and_odd, polynomials, shells
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
 from dmrifw.typing import BoolArray, ComplexArray, FloatArray, IntArray
@@ -200,8 +200,7 @@ def shown(group: PointGroup, protocol: Protocol, signals: FloatArray | ComplexAr
 
     Local.
     """
-    parts = [(signals.real, 0), (signals.imag, 1)] if np.iscomplexobj(signals) else [(signals, 0)]
-    left_over, freedom = 0.0, 0
+    parts, left_over, freedom = even_and_odd(signals), 0.0, 0
     changed, counted = np.zeros(len(group)), np.zeros(len(group))
     for rows, directions in shells(protocol):
         for part, odd in parts:
