@@ -28,7 +28,7 @@ from dmrifw.mesh import Grid
 from dmrifw.metrics import barrier_metrics
 from dmrifw.parametrizations import Setting
 from dmrifw.schedules import Stage
-from dmrifw.sequences import PGSE, Protocol, fibonacci_directions
+from dmrifw.sequences import PGSE, BTensor, LongNarrow, Protocol, Waveform, fibonacci_directions
 from dmrifw.simulator import SignalModel
 from dmrifw.testing import check_parametrization, example_setting
 from dmrifw.typing import Exterior, IntArray
@@ -108,18 +108,25 @@ def test_a_partition_gives_the_signals_of_the_simulator(
 @pytest.mark.parametrize("magnitude", [True, False])
 @pytest.mark.parametrize("exterior", get_args(Exterior))
 def test_derivatives_of_a_mixture_are_differences(exterior: Exterior, magnitude: bool) -> None:
-    """In all modes; what is left is Simpson's rule and single precision."""
+    """In all modes; what is left is Simpson's rule and single precision.
+
+    Waveforms whose second half mirrors the first, along one direction and along many, and one that has imaginary parts.
+    """
     grid = mesh.bcc_grid(2, 13.0)
-    protocol = Protocol.single(PGSE(5.0, 12.0), [0, 1000, 3000], [[0, 0, 0], [0.6, 0.8, 0], [0.48, -0.6, 0.64]])
+    waveforms: list[Waveform] = [PGSE(5.0, 12.0), LongNarrow(6.0, 4.0), BTensor(10.0, 0.0, pause=2.0)]
+    directions = [[0, 0, 0], [0.6, 0.8, 0], [0.48, -0.6, 0.64]]
+    first, second, third = (Protocol.single(one, [0, 300, 2000], directions) for one in waveforms)
+    protocol = first + second + third
     tissue = SignalModel(grid, protocol).operators.tissue
-    mixture = Mixture(grid, tissue, protocol, np.arange(3), Walls(0.05, 20.0, exterior == "permeable"))
+    mixture = Mixture(grid, tissue, protocol, np.arange(9), Walls(0.05, 20.0, exterior == "permeable"))
+    np.testing.assert_array_equal(mixture.imaginary, [3, 4, 5])
     generator = np.random.default_rng(0)
     shares = generator.dirichlet(np.ones(3) * 3, len(grid.cells)).T
     way = generator.standard_normal(shares.shape)
 
     def values(step: float) -> np.ndarray:
         signal = mixture.signal(shares + step * way, 10**6, SOFT)
-        return np.abs(signal) if magnitude else np.concatenate([signal.real, signal.imag])
+        return np.abs(signal) if magnitude else np.concatenate([signal.real, signal.imag[3:6]])
 
     difference = (values(1e-4) - values(-1e-4)) / 2e-4
     found = np.einsum("mke,ke->m", mixture.jacobian(shares, 10**6, magnitude), way)

@@ -37,6 +37,10 @@ class Interval:
     step: float
     gradients: list[FloatArray]
 
+    def of(self, members: IntArray) -> Interval:
+        """The same for some of the measurements. Local."""
+        return Interval(self.step, [one[members] for one in self.gradients])
+
 
 @dataclass(frozen=True, eq=False)
 class Played:
@@ -53,6 +57,19 @@ class Played:
     q: FloatArray
     plan: list[Interval]
     half: list[Interval] | None
+
+    def parts(self, most: int) -> list[Played]:
+        """The same, at most so many measurements in each. Local."""
+        cuts = np.array_split(np.arange(len(self.members)), -(-len(self.members) // most))
+        return [
+            Played(
+                self.members[one],
+                self.q[one],
+                [interval.of(one) for interval in self.plan],
+                None if self.half is None else [interval.of(one) for interval in self.half],
+            )
+            for one in cuts
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +129,7 @@ def extrapolated(basis: Basis, fine: list[Played], coarse: list[Played]) -> Comp
 
     In single precision, which takes half the time and changes them by 1e-5 of S(b=0). Local.
     """
-    turns = [(places.astype(np.float32), vectors.astype(np.float32)) for places, vectors in turned(basis)]
-    single = basis.rates.astype(np.float32), basis.start.astype(np.float32), turns
+    single = basis.rates.astype(np.float32), basis.start.astype(np.float32), in_single(turned(basis))
     return (4 * _propagated(*single, fine) - _propagated(*single, coarse)) / 3
 
 
@@ -129,12 +145,7 @@ def _last(rates: Real, start: Real, turns: Turns, plan: Sequence[Interval], coun
         half = np.exp(-0.5 * interval.step * rates)
         around = (first.T * half**2) @ third
         state = _times(first.T * half, state)
-        before = None
-        for number, gradient in enumerate(interval.gradients):
-            if before is None or not np.array_equal(gradient, before):
-                along = gradient.astype(rates.dtype)
-                phases = [np.exp(-1j * interval.step * at[:, None] * along[:, d]) for d, (at, _) in enumerate(turns)]
-                before = gradient
+        for number, phases in enumerate(_phases(turns, interval)):
             for d, phase in enumerate(phases):
                 state *= phase
                 if d < 2:
@@ -150,6 +161,11 @@ def turned(basis: Basis) -> Turns:
     return [(values, vectors) for values, vectors in map(np.linalg.eigh, basis.positions)]
 
 
+def in_single(turns: Turns) -> Turns:
+    """The same in single precision. Local."""
+    return [(places.astype(np.float32), vectors.astype(np.float32)) for places, vectors in turns]
+
+
 def _times(matrix: Real, state: Complex) -> Complex:
     """A real matrix times complex columns, of the same precision."""
     return (matrix @ state.view(matrix.dtype)).view(state.dtype)
@@ -161,24 +177,42 @@ def evolve(
     plan: Sequence[Interval],
     count: int,
     backwards: bool = False,
-) -> Iterator[ComplexArray]:
-    """(a, n) states at the start and after every step: half a decay, the phase, half a decay (Strang). Local."""
-    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.complex128)
+) -> Iterator[Complex]:
+    """(a, n) states at the start and after every step: half a decay, the phase, half a decay (Strang).
+
+    In the precision of the turns. Local.
+    """
+    (_, first), (_, second), (_, third) = turns
+    between = [second.T @ first, third.T @ second]
+    rates = basis.rates.astype(first.dtype)
+    state = np.repeat(basis.start[:, None], count, axis=1).astype(np.result_type(first, np.complex64))
     yield state
     for interval in plan:
         if not len(interval.gradients):
-            state = np.exp(-basis.rates * interval.step)[:, None] * state
+            state = np.exp(-rates * interval.step)[:, None] * state
             yield state
             continue
-        half = np.exp(-0.5 * interval.step * basis.rates)[:, None]
-        for gradient in interval.gradients[::-1] if backwards else interval.gradients:
-            state = half * state
-            for d, (places, vectors) in enumerate(turns):
-                if gradient[:, d].any():
-                    phases = np.exp(-1j * interval.step * places[:, None] * gradient[:, d])
-                    state = _times(vectors, phases * _times(vectors.T, state))
-            state = half * state
+        half = np.exp(-0.5 * interval.step * rates)
+        into, out = first.T * half, half[:, None] * third
+        for phases in _phases(turns, interval, backwards):
+            state = _times(into, state)
+            for d, phase in enumerate(phases):
+                state *= phase
+                if d < 2:
+                    state = _times(between[d], state)
+            state = _times(out, state)
             yield state
+
+
+def _phases(turns: Turns, interval: Interval, backwards: bool = False) -> Iterator[list[Complex]]:
+    """(a, n) factors along each axis, of every step; made once while the gradient stays the same."""
+    before, phases = None, []
+    for gradient in interval.gradients[::-1] if backwards else interval.gradients:
+        if before is None or not np.array_equal(gradient, before):
+            along = gradient.astype(turns[0][0].dtype)
+            phases = [np.exp(-1j * interval.step * at[:, None] * along[:, d]) for d, (at, _) in enumerate(turns)]
+            before = gradient
+        yield phases
 
 
 def _first_half(plan: list[Interval]) -> list[Interval]:

@@ -22,8 +22,8 @@ _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
 _FEW, _MANY = 24, 180
-"""Measurements of each sequence that are used, numbers where there is noise: noiseless ones repeat each other, noisy
-ones are averaged."""
+"""Measurements of each sequence that are used, those where there is noise: noiseless ones repeat each other, noisy ones
+are averaged."""
 
 _NEARLY_NOISE = 1.1
 """Error of the signals of shares over the noise, below which it may be all that is left."""
@@ -99,7 +99,7 @@ class Misfit:
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         self._problem, self._walls = problem, walls
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
-        self.rows, self._wavenumber = _choose(protocol, _MANY // self._parts if noise > _NOISY else _FEW)
+        self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
         self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))
         self._scale = problem.scale[self.rows]
         self._reference = problem.reference[self.rows]
@@ -107,6 +107,8 @@ class Misfit:
         self._group = np.unique(protocol.sequence[self.rows], return_inverse=True)[1]
         self.volume = float(problem.scale[np.argmax(protocol.echo_times)])
         self._mixture = Mixture(self.grid, simulator.operators.tissue, protocol, self.rows, walls)
+        own = np.arange(len(self.rows))
+        self._entries: IntArray = own if self._magnitude else np.concatenate([own, self._mixture.imaginary])
         self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
         self._biases: dict[tuple[Level, bytes], ComplexArray] = {}
         inside = ~self.grid.is_exterior
@@ -157,21 +159,19 @@ class Misfit:
     ) -> tuple[FloatArray, FloatArray]:
         """`differences`, and their derivatives by (K, E) shares as a mixture has them. Local."""
         jacobian = self._mixture.jacobian(shares, level.modes, self._magnitude).astype(float)
-        parts = self._parts
-        values = np.abs(relative) if self._magnitude else np.concatenate([relative.real, relative.imag])
-        scale = np.tile(self._unit(signal), parts)
+        values = np.abs(relative) if self._magnitude else self._in_parts(relative)
         if self._own_unit:
-            first = self._first[np.tile(self._group, parts)]
+            first = self._first[self._group[self._entries]]
             jacobian -= values[:, None, None] * jacobian[first]
         slope = np.ones_like(values)
         if self._magnitude and self.noise:
             slope = values / np.hypot(values, self.noise)
-        factor = slope / (scale * np.tile(sigma, parts))
+        factor = slope / (self._unit(signal) * sigma)[self._entries]
         return self.differences(relative, sigma), factor[:, None, None] * jacobian
 
     def relative_error(self, labels: IntArray) -> float:
         """Root mean square of the differences of a partition's signals, in S/S0. Local."""
-        return float(np.sqrt(np.mean((self.of_partition(labels) * np.tile(self._exact, self._parts)) ** 2)))
+        return float(np.sqrt(np.mean((self.of_partition(labels) * self._exact[self._entries]) ** 2)))
 
     def left_over(self, relative: ComplexArray) -> tuple[float, Remainder]:
         """Root mean square of the differences of all (n,) signals, in S/S0, from the data, and what they are made of.
@@ -179,7 +179,7 @@ class Misfit:
         Where too few directions tell, the noise is what it may be at most by what b = 0 shows. Local.
         """
         difference = self._difference(relative, self._problem.reference)
-        error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / self._parts))
+        error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / (1 if self._magnitude else 2)))
         if not self.noise:
             return error, Remainder(0.0, np.inf)
         told = remainder(difference, self._problem.simulator.protocol, self._problem.sigma)
@@ -188,11 +188,7 @@ class Misfit:
     @property
     def of_noise(self) -> float:
         """What the noise alone makes of the misfit, on average, if there is no more of it than b = 0 shows."""
-        return 0.5 * self._parts * float(np.sum((self.noise / self._exact) ** 2))
-
-    @property
-    def _parts(self) -> int:
-        return 1 if self._magnitude else 2
+        return 0.5 * float(np.sum((self.noise / self._exact[self._entries]) ** 2))
 
     def of_labels(self, labels: IntArray) -> float:
         """The misfit of a partition, walls included. Local."""
@@ -219,7 +215,11 @@ class Misfit:
     def differences(self, relative: ComplexArray, sigma: FloatArray) -> FloatArray:
         """(m,) those from the data of (n,) signals in S/S0, over standard deviations. Local."""
         difference = self._difference(relative, self._reference) / sigma
-        return difference if self._magnitude else np.concatenate([difference.real, difference.imag])
+        return np.asarray(difference) if self._magnitude else self._in_parts(difference)
+
+    def _in_parts(self, relative: ComplexArray) -> FloatArray:
+        """(m,) real parts, and then imaginary ones of those that may have some."""
+        return np.concatenate([relative.real, relative.imag[self._mixture.imaginary]])
 
     def _difference(self, relative: ComplexArray, reference: ComplexArray) -> FloatArray | ComplexArray:
         if self._magnitude:  # noise lifts magnitudes: the mean of their squares by twice its variance

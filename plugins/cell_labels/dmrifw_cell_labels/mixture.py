@@ -9,9 +9,10 @@ compartments can grow, shrink and move through shares, which they cannot through
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
@@ -19,16 +20,17 @@ import numpy.typing as npt
 import scipy.linalg as sl
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+import torch
 
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
 from dmrifw.tissue import Tissue
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import Elements
-from dmrifw_cell_labels.evolution import Basis, Interval, evolve, played, propagated, turned
+from dmrifw_cell_labels.evolution import Basis, Played, in_single, played, propagated, turned
+from dmrifw_cell_labels.sensitivity import Integrals, Path
 
 Single: TypeAlias = npt.NDArray[np.float32]
-SingleComplex: TypeAlias = npt.NDArray[np.complex64]
 
 _DENSE = 600
 """Vertices from which matrices are sparse."""
@@ -36,8 +38,8 @@ _DENSE = 600
 SHIFT = 0.05
 """Rate below zero about which matrices are inverted, to sharpen their lowest modes, 1/ms."""
 
-_GAUSS = 8
-"""Quadrature points of the derivative in an interval without gradient."""
+_TOGETHER = 32
+"""Measurements whose derivatives are taken at once, at most: the rest by other threads, or later."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,9 @@ class Mixture:
         rows: Those of them that are simulated.
         walls: Permeabilities.
 
+    Attributes:
+        imaginary: Those of them whose signals may have imaginary parts: an antisymmetric waveform has none.
+
     Local.
     """
 
@@ -112,6 +117,10 @@ class Mixture:
             _incidence(one, len(grid.cells)) for one in grid.face_cells[self._inside].T
         )
         self._groups = played(protocol, self.rows, self.elements.reach)
+        uneven = [group.members for group in self._groups if group.half is None]
+        self.imaginary: IntArray = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *uneven]))
+        self._parts = [part for group in self._groups for part in group.parts(_TOGETHER)]
+        self._workers = ThreadPoolExecutor(torch.get_num_threads())
 
     def signal(self, shares: FloatArray, modes: int, floors: Floors = CRISP) -> ComplexArray:
         """(n,) signals of the rows, um^3, by so many modes of each compartment.
@@ -131,25 +140,25 @@ class Mixture:
         Args:
             shares: (K, E).
             modes: Of each compartment.
-            magnitude: Of the magnitudes, m = n; otherwise of the real parts and then of the imaginary ones, m = 2 n.
+            magnitude: Of the magnitudes, m = n; otherwise of the real parts and then of the imaginary ones of
+                `imaginary`.
             floors: As of the class of that name.
 
         Local.
         """
         basis = self._basis(shares, modes, floors)
-        turns = turned(basis)
-        count, parts = len(self.rows), 1 if magnitude else 2
-        rows = np.empty((parts, count, *shares.shape), dtype=np.float32)
-        for one in self._groups:
-            members, plan, count_q = one.members, one.plan, len(one.q)
-            states = list(evolve(basis, turns, plan, count_q))
-            signal = basis.start @ states[-1]
-            phases = [signal.conj() / np.maximum(np.abs(signal), 1e-300)] if magnitude else [1.0, -1j]
-            duals = list(evolve(basis, turns, plan[::-1], count_q, backwards=True))[::-1]
-            path = _Path(basis, plan, states, duals)
-            for part, phase in enumerate(phases):
-                rows[part, members] = self._contract(shares, basis, path, phase, floors)
-        return rows.reshape(parts * count, *shares.shape)
+        turns = in_single(turned(basis))
+        count = len(self.rows)
+        rows = np.empty((count if magnitude else count + len(self.imaginary), *shares.shape), dtype=np.float32)
+
+        def fill(group: Played) -> None:
+            path = Path(basis, turns, group)
+            for number, one in enumerate([path.of_magnitudes()] if magnitude else path.of_parts()):
+                places = count + np.searchsorted(self.imaginary, group.members) if number else group.members
+                rows[places] = self._contracted(shares, basis, one, floors)
+
+        deque(self._workers.map(fill, self._parts), maxlen=0)
+        return rows
 
     def _basis(self, shares: FloatArray, modes: int, floors: Floors) -> ModesOfFields:
         """Modes of the compartments one by one, then of all of them together in their span."""
@@ -208,108 +217,48 @@ class Mixture:
         spread[faces] = values
         return spread
 
-    def _contract(
-        self, shares: FloatArray, basis: ModesOfFields, path: _Path, phase: ComplexArray | complex, floors: Floors
-    ) -> Single:
+    def _contracted(self, shares: FloatArray, basis: ModesOfFields, integrals: Integrals, floors: Floors) -> Single:
         """(n, K, E) real part of the derivatives times a phase: dS = 1' dM u(T) - int v' (dM u' + dA u) dt."""
-        count, elements = len(shares), self.elements
-        i, j = elements.pairs.T
+        count, (i, j) = len(shares), self.elements.pairs.T
         half = np.where(i == j, 0.5, 1.0).astype(np.float32)
-        still, moved, turned = path.products(phase)
-        rows = np.zeros((len(still), *shares.shape), dtype=np.float32)
+        rows = np.zeros((len(integrals.still), *shares.shape), dtype=np.float32)
         room, flow = 1 - count * floors.room, 1 - count * floors.flow
+        pairs = list(combinations(range(count), 2))
+        fields = basis.modes.astype(np.float32)
+        flat = fields.reshape(-1, fields.shape[2])
 
-        def at_pairs(field: Single, products: Single) -> Single:
-            """(n, P) entries of field P field', symmetrized and counted on both sides of the diagonal."""
-            second = field[j]
-            values = np.empty((len(products), len(i)), dtype=np.float32)
+        def at_pairs(products: Single, jumps: bool = False) -> Single:
+            """(K, n, P) entries of field P field', counted on both sides of the diagonal; and of jumps between them."""
+            seconds = [one[j] for one in (_with_jumps(fields, pairs) if jumps else fields)]
+            values = np.empty((len(seconds), len(products), len(i)), dtype=np.float32)
             for row, one in enumerate(products):
-                both = one + one.T
-                np.einsum("pa,pa->p", (field @ both)[i], second, out=values[row])
+                firsts = (flat @ one).reshape(fields.shape)
+                for k, first in enumerate(_with_jumps(firsts, pairs) if jumps else firsts):
+                    np.einsum("pa,pa->p", first[i], seconds[k], out=values[k, row])
             return np.asarray(half * values, dtype=np.float32)
 
         maps, traces = self._maps, self._traces
+        quiet, moved = at_pairs(integrals.still, jumps=True), at_pairs(integrals.moved)
+        turned = [(at_pairs(products), along) for products, along in integrals.turned]
         for k in range(count):
-            field = basis.modes[k].astype(np.float32)
-            quiet = at_pairs(field, still)
-            rows[:, k] -= room * (at_pairs(field, moved) @ maps[0]) + flow * (quiet @ maps[1])
-            for products, along in turned:
-                entries = at_pairs(field, products)
+            rows[:, k] -= room * (moved[k] @ maps[0]) + flow * (quiet[k] @ maps[1])
+            for entries, along in turned:
                 for d in range(3):
-                    rows[:, k] -= room * along[:, d, None] * (entries @ maps[2 + d])
+                    rows[:, k] -= room * along[:, d, None] * (entries[k] @ maps[2 + d])
             if self._leak(k):
-                lost = (quiet @ traces)[:, self._border] * np.float32(self._leak(k) * flow)
+                lost = (quiet[k] @ traces)[:, self._border] * np.float32(self._leak(k) * flow)
                 rows[:, k] -= lost @ self._border_cell
         left, right = self.grid.face_cells[self._inside].T
-        for k, other in combinations(range(count), 2):
-            jump = (basis.modes[k] - basis.modes[other]).astype(np.float32)
-            felt = (at_pairs(jump, still) @ traces)[:, self._inside] * np.float32(self.walls.closed)
+        for (k, other), jump in zip(pairs, quiet[count:], strict=True):
+            felt = (jump @ traces)[:, self._inside] * np.float32(self.walls.closed)
             for one, two in ((k, other), (other, k)):
                 rows[:, one] -= (felt * shares[two, right]) @ self._left_cell
                 rows[:, one] -= (felt * shares[two, left]) @ self._right_cell
         return rows
 
 
-class _Path:
-    """States and duals of all measurements of a sequence at the quadrature points of their derivative."""
-
-    def __init__(
-        self, basis: ModesOfFields, plan: list[Interval], states: list[ComplexArray], duals: list[ComplexArray]
-    ) -> None:
-        self._basis, self._last = basis, states[-1]
-        u, v, weights = [], [], []
-        gradients: list[FloatArray] = []
-        at, none = 0, np.zeros((states[0].shape[1], 3))
-        for interval in plan:
-            if not len(interval.gradients):
-                for time, weight in _gauss(interval.step):
-                    u.append(np.exp(-basis.rates * time)[:, None] * states[at])
-                    v.append(np.exp(-basis.rates * (interval.step - time))[:, None] * duals[at + 1])
-                    weights.append(weight)
-                    gradients.append(none)
-                at += 1
-                continue
-            steps = len(interval.gradients)
-            u += states[at : at + steps + 1]
-            v += duals[at : at + steps + 1]
-            weights += list(interval.step * _simpson(steps))
-            gradients += [
-                0.5 * (a + b)
-                for a, b in pairwise(interval.gradients[:1] + interval.gradients + interval.gradients[-1:])
-            ]
-            at += steps
-        self._u = np.array(u, dtype=np.complex64)
-        self._v = np.array(v, dtype=np.complex64) * np.array(weights, dtype=np.float32)[:, None, None]
-        self._gradients = np.array(gradients, dtype=np.float32)
-
-    def products(self, phase: ComplexArray | complex) -> tuple[Single, Single, list[tuple[Single, Single]]]:
-        """Real parts of int v u', int v du/dt' - 1 u(T)', both (n, a, a), and int i g v u' with (n, 3) directions."""
-        u, g = self._u, self._gradients
-        v = (self._v * phase).astype(np.complex64)
-        change = -self._basis.rates[:, None].astype(np.float32) * u
-        for d, position in enumerate(self._basis.positions):
-            if g[:, :, d].any():
-                turned_by = (position.astype(np.float32) @ u.view(np.float32)).view(np.complex64)
-                change -= np.complex64(1j) * g[:, None, :, d] * turned_by
-        moved = _summed(v, change)
-        moved -= np.einsum("a,bm->mab", self._basis.start, (phase * self._last).real).astype(np.float32)
-        strengths = np.linalg.norm(g, axis=2)
-        strongest = g[np.argmax(strengths, axis=0), np.arange(g.shape[1])]
-        size = np.linalg.norm(strongest, axis=1, keepdims=True)
-        unit = np.where(size > 0, strongest / np.where(size > 0, size, 1.0), np.array([1.0, 0.0, 0.0]))
-        along = np.einsum("tmd,md->tm", g, unit).astype(np.float32)
-        if np.allclose(along[:, :, None] * unit, g, atol=1e-6):
-            parts = [(along, unit)]
-        else:
-            parts = [(g[:, :, d], np.broadcast_to(np.eye(3)[d], unit.shape)) for d in range(3)]
-        turned = [(_summed(v * (np.complex64(1j) * one)[:, None, :], u), way.astype(np.float32)) for one, way in parts]
-        return _summed(v, u), moved, turned
-
-
-def _summed(v: SingleComplex, u: SingleComplex) -> Single:
-    """(n, a, a) real part of the sum over times of v u', for (t, a, n) both."""
-    left, right = (np.ascontiguousarray(one.transpose(2, 1, 0)).view(np.float32) for one in (v.conj(), u))
-    return np.asarray(np.matmul(left, right.transpose(0, 2, 1)))
+def _with_jumps(fields: Single, pairs: list[tuple[int, int]]) -> list[Single]:
+    return [*fields, *(fields[k] - fields[other] for k, other in pairs)]
 
 
 def _lowest(
@@ -329,16 +278,3 @@ def _incidence(cells: IntArray, count: int) -> sp.csr_array:
     """(n, count) 1 where a face meets its cell."""
     ones = np.ones(len(cells), dtype=np.float32)
     return sp.csr_array((ones, cells, np.arange(len(cells) + 1)), (len(cells), count))
-
-
-def _gauss(length: float) -> Iterator[tuple[float, float]]:
-    nodes, weights = np.polynomial.legendre.leggauss(_GAUSS)
-    return zip(0.5 * length * (nodes + 1), 0.5 * length * weights, strict=True)
-
-
-def _simpson(steps: int) -> FloatArray:
-    """(steps + 1,) weights for an even number of steps of length 1."""
-    weights = np.full(steps + 1, 2 / 3)
-    weights[1::2] = 4 / 3
-    weights[[0, -1]] = 1 / 3
-    return weights
