@@ -134,6 +134,25 @@ def test_derivatives_of_a_mixture_are_differences(exterior: Exterior, magnitude:
     np.testing.assert_allclose(found, difference, atol=1e-2 * np.abs(difference).max())
 
 
+def test_derivatives_and_signals_do_not_depend_on_how_they_are_asked_for(
+    grid: Grid, protocol: Protocol, ball: IntArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit: by one thread or three, for labels of another kind of integers, or again."""
+    tissue = SignalModel(grid, protocol).operators.tissue
+    rows, walls = np.arange(len(protocol)), Walls(0.01, 100.0, leaky=True)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        mixture = Mixture(grid, tissue, protocol, rows, walls)
+        found.append(mixture.jacobian(one_hot(ball, 2), 30, True))
+    np.testing.assert_array_equal(*found)
+    partition = Partition(grid, mixture.elements, protocol, rows, walls)
+    first = partition.signal(ball.astype(np.int32)).copy()
+    partition.signal(np.zeros_like(ball))
+    np.testing.assert_array_equal(partition.signal(ball), first)
+    assert partition.signal(np.zeros_like(ball)) != pytest.approx(first, rel=1e-3)
+
+
 def test_sparse_modes_are_the_dense_ones(grid: Grid, protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of shares without symmetry: among modes of equal rates, the last that are taken are anyone's choice."""
     tissue = SignalModel(grid, protocol).operators.tissue

@@ -209,10 +209,17 @@ def _phases(turns: Turns, interval: Interval, backwards: bool = False) -> Iterat
     before, phases = None, []
     for gradient in interval.gradients[::-1] if backwards else interval.gradients:
         if before is None or not np.array_equal(gradient, before):
-            along = gradient.astype(turns[0][0].dtype)
-            phases = [np.exp(-1j * interval.step * at[:, None] * along[:, d]) for d, (at, _) in enumerate(turns)]
+            along = (-interval.step * gradient).astype(turns[0][0].dtype)
+            phases = [_unit(np.outer(at, along[:, d])) for d, (at, _) in enumerate(turns)]
             before = gradient
         yield phases
+
+
+def _unit(angles: Real) -> Complex:
+    """exp(i angles); of single precision much faster so."""
+    unit = np.empty(angles.shape, dtype=np.result_type(angles, np.complex64))
+    unit.real, unit.imag = np.cos(angles), np.sin(angles)
+    return unit
 
 
 def _first_half(plan: list[Interval]) -> list[Interval]:

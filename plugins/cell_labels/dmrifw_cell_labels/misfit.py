@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import spacing
 from dmrifw_cell_labels.mixture import Mixture, Walls
-from dmrifw_cell_labels.partition import Partition
+from dmrifw_cell_labels.partition import Partition, as_bytes, of_bytes
 
 _WALL = 0.3
 """Penalty of a wall of the grid's mean face area: of two partitions that explain as much, the one with less wall."""
@@ -33,6 +34,9 @@ _EXACT = 5e-4
 
 _TOLD_BY_FEW, _AT_MOST = 0.025, 1.25
 """Standard deviation of an error over the noise that b = 0 shows, about, and what noise may be over what that shows."""
+
+_REMEMBERED = 8
+"""Linearizations that are kept: a search comes back to some partitions."""
 
 _NOISY = 2e-3
 """Standard deviation of the noise, in S/S0, from which many are used."""
@@ -110,6 +114,7 @@ class Misfit:
         own = np.arange(len(self.rows))
         self._entries: IntArray = own if self._magnitude else np.concatenate([own, self._mixture.imaginary])
         self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
+        self._remembered = lru_cache(_REMEMBERED)(self._linearize)
         self._biases: dict[tuple[Level, bytes], ComplexArray] = {}
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
@@ -133,9 +138,12 @@ class Misfit:
         return self.differences(self.relative(self._partition.signal(labels)), self._exact)
 
     def linearize_partition(self, labels: IntArray, count: int) -> tuple[FloatArray, FloatArray]:
-        """The same with (m, K, E) derivatives by the shares of `count` compartments. Local."""
-        signal = self._partition.signal(labels)
-        return self.linearized(signal, self.relative(signal), one_hot(labels, count), FINEST, self._exact)
+        """The same with (m, K, E) derivatives by the shares of `count` compartments; do not write to them. Local."""
+        return self._remembered(as_bytes(labels), count)
+
+    def _linearize(self, labels: bytes, count: int) -> tuple[FloatArray, FloatArray]:
+        signal = self._partition.signal(of_bytes(labels))
+        return self.linearized(signal, self.relative(signal), one_hot(of_bytes(labels), count), FINEST, self._exact)
 
     def gray(self, level: Level, like: IntArray) -> Gray:
         """How far mixtures are from the data, which are off by about what that of a partition, (E,), is. Local."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
@@ -23,6 +25,9 @@ _STIRRED = 6.0
 
 _MOST_MODES = 240
 """Modes, at most."""
+
+_REMEMBERED = 4096
+"""Partitions whose signals are kept: a search tries two of five again."""
 
 _GONE = 10.0
 """Decays of the fastest mode kept in the shortest echo time, at least."""
@@ -55,14 +60,21 @@ class Partition:
         corners = np.arange(elements.cells.size).reshape(-1, 4)
         self._mass, self._flow, *self._moments = (_assembled(one, corners) for one in elements.of_cells)
         self._fine, self._coarse = (played(protocol, rows, elements.reach, coarser) for coarser in (1, 2))
+        self._remembered = lru_cache(_REMEMBERED)(self._signal)
         self._fastest = min(
             _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min())),
             elements.fastest,
         )
 
     def signal(self, labels: IntArray) -> ComplexArray:
-        """(n,) signals of the rows, um^3, for (E,) labels, 0 being the compartment around. Local."""
-        return extrapolated(self._basis(labels), self._fine, self._coarse)
+        """(n,) signals of the rows, um^3, for (E,) labels, 0 being the compartment around; do not write to them.
+
+        Local.
+        """
+        return self._remembered(as_bytes(labels))
+
+    def _signal(self, labels: bytes) -> ComplexArray:
+        return extrapolated(self._basis(of_bytes(labels)), self._fine, self._coarse)
 
     def _basis(self, labels: IntArray) -> Basis:
         shifted = _own(self._flow + self._exchange(labels) + SHIFT * self._mass)
@@ -120,6 +132,16 @@ class Partition:
             lost = permeability[:, None, None] * self._elements.of_faces[self._border]
             total = total + _assembled(lost, self._at(self._border, 0), size)
         return total
+
+
+def as_bytes(labels: IntArray) -> bytes:
+    """Labels as a key of what is remembered. Local."""
+    return labels.astype(np.int64, copy=False).tobytes()
+
+
+def of_bytes(labels: bytes) -> IntArray:
+    """(E,) labels of such a key. Local."""
+    return np.frombuffer(labels, dtype=np.int64)
 
 
 def _fastest(spacing: float, groups: list[Played], shortest: float) -> float:
