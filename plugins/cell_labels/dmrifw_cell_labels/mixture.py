@@ -38,6 +38,9 @@ _DENSE = 600
 SHIFT = 0.05
 """Rate below zero about which matrices are inverted, to sharpen their lowest modes, 1/ms."""
 
+_IN_CACHE = 1_000_000
+"""Numbers that products of fields have at once, about."""
+
 _TOGETHER = 32
 """Measurements whose derivatives are taken at once, at most: the rest by other threads, or later."""
 
@@ -107,9 +110,15 @@ class Mixture:
     def __init__(self, grid: Grid, tissue: Tissue, protocol: Protocol, rows: IntArray, walls: Walls) -> None:
         self.grid, self.walls, self.rows = grid, walls, np.asarray(rows)
         self.elements = Elements(grid, tissue, walls.open)
+        i, j = self.elements.pairs.T
+        slot = np.arange(len(i)) - np.searchsorted(i, i)  # of a pair among those of its first vertex
+        self._near = np.zeros((self.elements.size, int(slot.max()) + 1), dtype=np.int64)
+        self._near[i, slot] = j
+        places, twice = i * self._near.shape[1] + slot, np.where(i == j, 0.5, 1.0)
+        spread = sp.csr_array((twice, (places, np.arange(len(i)))), (self._near.size, len(i)))
         cellwise = (self.elements.mass, self.elements.stiffness, *self.elements.moments)
-        self._maps = [one.astype(np.float32) for one in cellwise]
-        self._traces = self.elements.traces.astype(np.float32)
+        self._maps = [(spread @ one).astype(np.float32) for one in cellwise]
+        self._traces = (spread @ self.elements.traces).astype(np.float32)
         self._inside = np.flatnonzero(~grid.is_exterior)
         self._border = np.flatnonzero(grid.is_exterior)
         self._border_cell = _incidence(grid.face_cells[self._border, 0], len(grid.cells))
@@ -219,23 +228,25 @@ class Mixture:
 
     def _contracted(self, shares: FloatArray, basis: ModesOfFields, integrals: Integrals, floors: Floors) -> Single:
         """(n, K, E) real part of the derivatives times a phase: dS = 1' dM u(T) - int v' (dM u' + dA u) dt."""
-        count, (i, j) = len(shares), self.elements.pairs.T
-        half = np.where(i == j, 0.5, 1.0).astype(np.float32)
+        count = len(shares)
         rows = np.zeros((len(integrals.still), *shares.shape), dtype=np.float32)
         room, flow = 1 - count * floors.room, 1 - count * floors.flow
         pairs = list(combinations(range(count), 2))
         fields = basis.modes.astype(np.float32)
-        flat = fields.reshape(-1, fields.shape[2])
+        blocks = np.array_split(np.arange(fields.shape[1]), -(-rows.shape[0] * fields.size // _IN_CACHE))
 
         def at_pairs(products: Single, jumps: bool = False) -> Single:
-            """(K, n, P) entries of field P field', counted on both sides of the diagonal; and of jumps between them."""
-            seconds = [one[j] for one in (_with_jumps(fields, pairs) if jumps else fields)]
-            values = np.empty((len(seconds), len(products), len(i)), dtype=np.float32)
-            for row, one in enumerate(products):
-                firsts = (flat @ one).reshape(fields.shape)
-                for k, first in enumerate(_with_jumps(firsts, pairs) if jumps else firsts):
-                    np.einsum("pa,pa->p", first[i], seconds[k], out=values[k, row])
-            return np.asarray(half * values, dtype=np.float32)
+            """(K, n, N d) entries of field P field' where two vertices meet; and of jumps between compartments."""
+            n, a, _ = products.shape
+            side_by_side = products.transpose(1, 0, 2).reshape(a, n * a)
+            found = []
+            for block in blocks:
+                firsts = (fields[:, block].reshape(-1, a) @ side_by_side).reshape(count, len(block), n, a)
+                seconds = fields[:, self._near[block]]
+                if jumps:
+                    firsts, seconds = _with_jumps(firsts, pairs), _with_jumps(seconds, pairs)
+                found.append((firsts @ seconds.transpose(0, 1, 3, 2)).transpose(0, 2, 1, 3).reshape(len(firsts), n, -1))
+            return np.concatenate(found, axis=2)
 
         maps, traces = self._maps, self._traces
         quiet, moved = at_pairs(integrals.still, jumps=True), at_pairs(integrals.moved)
@@ -257,8 +268,8 @@ class Mixture:
         return rows
 
 
-def _with_jumps(fields: Single, pairs: list[tuple[int, int]]) -> list[Single]:
-    return [*fields, *(fields[k] - fields[other] for k, other in pairs)]
+def _with_jumps(fields: Single, pairs: list[tuple[int, int]]) -> Single:
+    return np.stack([*fields, *(fields[k] - fields[other] for k, other in pairs)])
 
 
 def _lowest(

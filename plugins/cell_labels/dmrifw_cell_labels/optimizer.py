@@ -48,8 +48,9 @@ _ALIKE = 4.0
 """Error of a mixture for a partition, less that for no walls, over what is left of it at most, up to which the first is
 that of others as well."""
 
-_SHIFTS, _TRIED, _TRIAL = 64, 10, 4
-"""Displacements of shares that are looked at, those of them that are bettered, and by so many steps."""
+_SHIFTS, _RACE = 64, (10, 5, 3, 3)
+"""Displacements of shares that are looked at, and those of them that take a step, the best of these another, and so
+on."""
 
 _WORTH_A_SHIFT = 0.9
 """Share of the misfit to which one must bring it down."""
@@ -370,9 +371,11 @@ class LabelSearch:
             shares = self._neighbourhood.shifted(state.shares[0], shift)[None]
             scan.append((gray.of_shares(with_the_rest(shares)), shares))
         scan.sort(key=lambda one: one[0])
-        tried = [replace(state, shares=shares, radius=0.5) for _, shares in scan[:_TRIED]]
-        led = [_descended(one, attempt, gray, 0.0, _TRIAL) for one in tried]
-        return min(led, key=lambda one: one[1])
+        led = [(replace(state, shares=shares, radius=0.5), value) for value, shares in scan]
+        for count in _RACE:
+            led = [_descended(one, attempt, gray, 0.0, 1) for one, _ in led[:count]]
+            led.sort(key=lambda one: one[1])
+        return led[0]
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition that symmetric shares lead to; or, where the last was near the data, what that leads to.

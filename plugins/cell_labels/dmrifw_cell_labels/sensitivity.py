@@ -11,8 +11,8 @@ import numpy as np
 from dmrifw.typing import ComplexArray, FloatArray
 from dmrifw_cell_labels.evolution import Basis, Complex, Played, Real, Turns, evolve
 
-_GAUSS = 8
-"""Quadrature points in an interval without gradient: an even number."""
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
+"""Quadrature in an interval without gradient, between -1 and 1; an even number of points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +132,7 @@ def _doubled(matrices: Real) -> Real:
 
 
 def _gauss(length: float) -> Iterator[tuple[float, float]]:
-    nodes, weights = np.polynomial.legendre.leggauss(_GAUSS)
-    return zip((0.5 * length * (nodes + 1)).tolist(), (0.5 * length * weights).tolist(), strict=True)
+    return zip((0.5 * length * (_NODES + 1)).tolist(), (0.5 * length * _WEIGHTS).tolist(), strict=True)
 
 
 def _simpson(steps: int) -> FloatArray:
