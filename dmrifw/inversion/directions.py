@@ -15,12 +15,17 @@ _SHELL = 50.0
 
 def shells(protocol: Protocol) -> list[tuple[IntArray, FloatArray]]:
     """(m,) measurements of one sequence with about the same b, and their (m, 3) directions, 0 at b = 0. Local."""
-    length = np.linalg.norm(protocol.q, axis=1, keepdims=True)
-    directions = np.divide(protocol.q, length, out=np.zeros_like(protocol.q), where=length > 0)
     keys = np.stack([protocol.sequence, np.round(protocol.bvals / _SHELL)], axis=1)
     numbers = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
     members = (np.flatnonzero(numbers == one) for one in range(numbers.max() + 1))
-    return [(rows, directions[rows]) for rows in members]
+    return [(rows, _directions(protocol.q[rows])) for rows in members]
+
+
+def sequences(protocol: Protocol) -> list[tuple[IntArray, FloatArray, FloatArray]]:
+    """(m,) measurements of one sequence, their (m, 3) directions, 0 at b = 0, and (m,) b over the largest. Local."""
+    members = (np.flatnonzero(protocol.sequence == one) for one in np.unique(protocol.sequence))
+    found = ((rows, protocol.bvals[rows]) for rows in members)
+    return [(rows, _directions(protocol.q[rows]), bvals / max(bvals.max(), 1e-300)) for rows, bvals in found]
 
 
 def even_and_odd(values: FloatArray | ComplexArray) -> list[tuple[FloatArray, int]]:
@@ -35,5 +40,15 @@ def polynomials(directions: FloatArray, degree: int) -> FloatArray:
     """
     monomials = [np.prod(one, axis=0) for one in combinations_with_replacement(directions.T, degree)]
     constant = [np.ones(len(directions))] if degree % 2 == 0 else []  # for b = 0, which has no direction
-    left, sizes, _ = np.linalg.svd(np.stack([*constant, *monomials], axis=1), full_matrices=False)
-    return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes[0])])
+    return orthonormal(np.stack([*constant, *monomials], axis=1))
+
+
+def orthonormal(columns: FloatArray) -> FloatArray:
+    """(m, r) an orthonormal basis of what (m, k) columns span. Local."""
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
+    return np.asarray(left[:, sizes > 1e-9 * max(1.0, sizes.max(initial=0.0))])
+
+
+def _directions(q: FloatArray) -> FloatArray:
+    length = np.linalg.norm(q, axis=1, keepdims=True)
+    return np.divide(q, length, out=np.zeros_like(q), where=length > 0)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ive
 
 from dmrifw.errors import InputError
-from dmrifw.inversion.directions import even_and_odd, polynomials, shells
+from dmrifw.inversion.directions import even_and_odd, orthonormal, polynomials, sequences, shells
 from dmrifw.sequences import Protocol
 from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
 
@@ -96,8 +96,8 @@ class Remainder:
 
     Attributes:
         noise: Root mean square over the measurements of the noise in each part, in the unit of the differences.
-        excess: By how much what changes slowly with direction exceeds such noise, over the standard deviation of that
-            if there were nothing else: more than 2 or 3 where the model is wrong.
+        excess: By how much what changes slowly with direction and b exceeds such noise, over the standard deviation of
+            that if there were nothing else: more than 2 or 3 where the model is wrong.
     """
 
     noise: float
@@ -108,8 +108,9 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
     """The noise in what a model leaves unexplained, whatever is wrong with the model, and whether anything is.
 
     Within a shell, the measurements of a sequence with about the same b, what a model misses changes smoothly with the
-    direction: real parts, which are even, as polynomials of degree 4, mostly of degree 2, imaginary ones, which are
-    odd, as those of degree 3, mostly of degree 1. What these leave over is noise.
+    direction: real parts, which are even, as polynomials of degree 4, imaginary ones, which are odd, as those of degree
+    3. What these leave over is noise. Most of what a model misses is in polynomials of degree 2, or 1, that change
+    linearly with b.
 
     Args:
         difference: (n,) between signals and those of the model; real where they are magnitudes.
@@ -126,15 +127,19 @@ def remainder(difference: ArrayLike, protocol: Protocol, sigma: float | None = N
     counted = freedom = slow_freedom = 0
     for rows, directions in shells(protocol):
         for part, odd in parts:
-            smooth, slow = (polynomials(directions, degree - odd) for degree in (4, 2))
-            slow_squares += float(np.sum((slow.T @ part[rows]) ** 2))
-            slow_freedom += slow.shape[1]
+            smooth = polynomials(directions, 4 - odd)
             if left := len(rows) - smooth.shape[1]:
                 squares += len(rows) / left * float(np.sum((part[rows] - smooth @ (smooth.T @ part[rows])) ** 2))
                 counted += len(rows)
                 freedom += left
     if freedom < _LEFT_OVER:
         return None
+    for rows, directions, b in sequences(protocol):
+        for part, odd in parts:
+            angular = polynomials(directions, 2 - odd)
+            slow = orthonormal(np.concatenate([angular, b[:, None] * angular], axis=1))
+            slow_squares += float(np.sum((slow.T @ part[rows]) ** 2))
+            slow_freedom += slow.shape[1]
     noise = float(np.sqrt(squares / counted)) if sigma is None else sigma
     spread = np.sqrt(2 / slow_freedom + (2 / freedom if sigma is None else 0.0))
     with np.errstate(divide="ignore"):

@@ -315,12 +315,12 @@ def test_complex_signals_are_explained_up_to_the_noise_of_each_part(protocol: Pr
 
 @pytest.mark.parametrize(
     ("error", "excess", "idle", "ends"),
-    [(0.0204, 1.9, 0, True), (0.0204, 2.9, 20, True), (0.0204, 2.9, 19, False), (0.0206, 4.9, 99, False)],
+    [(0.0202, 0.9, 0, True), (0.0204, 1.9, 20, True), (0.0205, 1.9, 19, False), (0.0206, 2.9, 99, False)],
 )
 def test_a_search_goes_on_where_more_than_noise_is_left(
     protocol: Protocol, error: float, excess: float, idle: int, ends: bool
 ) -> None:
-    """Noise of 0.02; the last differs by 0.005 from the signals of some other partition."""
+    """Noise of 0.02. The last two are partitions of bent axon 1 with F1 0.35 and 0.49: the truth has an excess of 0."""
     grid = mesh.bcc_grid(2, 13.4)
     problem = problem_of(grid, protocol, mesh.cell_labels(grid, mesh.Sphere(6.8)))
     search = LabelSearchSettings().start(objective_of(grid, problem))

@@ -287,6 +287,15 @@ def test_shares_wait_best_first_and_the_hopeless_are_dropped() -> None:
     np.testing.assert_array_equal(following.shares, np.full((2, 5), 2.0))
 
 
+def test_an_attempt_knows_where_others_were_given_up() -> None:
+    """Its best partition counts, not what it has seen on the way."""
+    state = replace(State.new(5), values=np.array([12.0, 20.0]))
+    assert not state.came_back
+    assert not replace(state, ends=np.array([20.0, 30.0])).came_back
+    assert replace(state, ends=np.array([30.0, 12.00001])).came_back
+    assert not replace(State.new(5), ends=np.array([12.0])).came_back
+
+
 def test_noise_may_hide_that_a_tissue_is_not_symmetric(problem: InversionProblem) -> None:
     """One turn and one mirror are certain without noise; with it, partitions without them come before cuts in three."""
     tensor, q = np.array([[0.4, 0.2, 0.0], [0.2, 0.7, 0.0], [0.0, 0.0, 1.0]]), problem.simulator.protocol.q

@@ -120,11 +120,11 @@ _WORTH_A_CUT = 0.7
 _CUT_INTO, _CUTS = 3, 4
 """Labels after a cut, and cuts that are followed."""
 
-_FAITHFUL, _WITHIN_NOISE = 5e-4, 2.0
+_FAITHFUL, _WITHIN_NOISE = 5e-4, 1.0
 """Error in S/S0, half of what the simulator is asked for, and excess over the noise, in standard deviations, either of
 which a partition that explains signals has at most."""
 
-_PLAUSIBLE, _LASTING = (2e-3, 3.0), 20
+_PLAUSIBLE, _LASTING = (2e-3, 2.0), 20
 """Error in S/S0 beyond the noise, and excess, either of which the best of so many iterations may have."""
 
 _TELLING = 0.02
@@ -282,6 +282,8 @@ class LabelSearch:
             return self._clearer(state if state.phase else self._cloud(state, attempt, generator), attempt, generator)
         if not attempt.free:
             return self._symmetric(state, attempt, generator)
+        if state.came_back:
+            return self._another(state)
         state = replace(state, age=state.age + 1)
         if state.stale == _POLISHED and len(state.pool) and self._is_near(state.pool[0], _NEAR):
             search = self._search(state.count)
@@ -494,7 +496,8 @@ class LabelSearch:
 
     def _another(self, state: State) -> State:
         """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
-        state = replace(state, phase=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0])
+        ends = np.append(state.ends, state.values[:1])
+        state = replace(state, phase=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0], ends=ends)
         begun = state.begun + 1
         if len(state.grays) and self._begins_a_heat(begun):
             return replace(state.with_first_waiting(self._numbered(int(state.owners[0])).count), phase=_HEAT)

@@ -9,6 +9,9 @@ import numpy as np
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.search import Found
 
+_SAME = 1e-5
+"""Relative difference of misfits up to which two partitions are taken for one, or for its reflection."""
+
 
 @dataclass(frozen=True, eq=False)
 class State:
@@ -28,6 +31,7 @@ class State:
         waiting: (n, 2, E) shares of other attempts of the heat, which wait to go on; 0 of a compartment that is none.
         grays: (n,) their misfits, ascending.
         owners: (n,) their attempts.
+        ends: (n,) misfits at which attempts were given up.
         radius: Of the descent.
         tick: Iterations done.
         attempt: The attempt that is made.
@@ -46,6 +50,7 @@ class State:
     waiting: FloatArray
     grays: FloatArray
     owners: IntArray
+    ends: FloatArray
     misfit: float = np.inf
     error: float = np.inf
     noise: float = 0.0
@@ -65,7 +70,7 @@ class State:
         """Of a search on so many cells that has not begun. Local."""
         shares, none, nothing = np.zeros((1, cells)), np.zeros((0, cells), dtype=np.int64), np.zeros(0)
         best, nobody = np.zeros(cells, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        return cls(shares, best, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody)
+        return cls(shares, best, best, none, nothing, np.zeros((0, 2, cells)), nothing, nobody, nothing)
 
     def with_waiting(self, gray: float, most: float, count: int) -> State:
         """The state in which its shares wait, with the best whose misfit is up to so many times the lowest. Local."""
@@ -80,6 +85,11 @@ class State:
         shares, attempt = self.waiting[0, : count - 1], int(self.owners[0])
         left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
         return replace(left, shares=shares, attempt=attempt, count=count, radius=0.5)
+
+    @property
+    def came_back(self) -> bool:
+        """Whether the attempt is where another was given up."""
+        return bool(np.isclose(self.values[:1], self.ends[:, None], rtol=_SAME, atol=0.0).any())
 
     @property
     def known(self) -> list[Found]:
