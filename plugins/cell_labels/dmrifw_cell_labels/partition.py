@@ -95,12 +95,9 @@ class Partition:
         slowed = _assembled(self._elements.slowed, numbers, count)
         flow = slowed + gathered.T @ self._exchange(labels, walls_only=True) @ gathered
         mass = gathered.T @ self._mass @ gathered
-        if count < 2 * _MOST_MODES:
-            modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_value=(-np.inf, self._fastest))[1]
-        else:
-            rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=[0, _MOST_MODES - 1])
-            modes = modes[:, rates < self._fastest]
-        return np.asarray(modes[flat, :_MOST_MODES])
+        few = None if count < 2 * _MOST_MODES else [0, _MOST_MODES - 1]  # of not many, all are found faster
+        rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=few)
+        return np.asarray(modes[flat, : min(_MOST_MODES, int(np.searchsorted(rates, self._fastest)))])
 
     def _numbers(self, labels: IntArray) -> IntArray:
         """(E, 4) unknowns at the corners of each cell: one for all that are joined through faces without a wall."""
