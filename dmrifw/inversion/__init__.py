@@ -10,6 +10,7 @@ from dmrifw.inversion.noise import Noise, Remainder, add_noise, estimate_sigma, 
 from dmrifw.inversion.observers import HistoryWriter, Observer, ProgressBar
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 from dmrifw.inversion.restarts import Restarts
+from dmrifw.inversion.workers import Workers
 from dmrifw.optimizers import OptimizerSettings
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Remainder",
     "Restarts",
     "Result",
+    "Workers",
     "add_noise",
     "estimate_sigma",
     "fingerprint",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
+import scipy.linalg as sl
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from dmrifw.typing import BoolArray, FloatArray, IntArray
-from dmrifw_cell_labels.misfit import Gray
+from dmrifw_cell_labels.misfit import Gray, Level
 from dmrifw_cell_labels.symmetry import Symmetry
+from dmrifw_cell_labels.tools import Tools
+
+Kind: TypeAlias = tuple[Level, IntArray]
+"""What kind of mixture: how fine it is, and a partition that tells what it is off by; see `Misfit.gray`."""
 
 _EDGE = 0.1
 """Difference of shares at which the penalty of a wall turns from square to straight."""
@@ -18,8 +24,17 @@ _EDGE = 0.1
 _ROUNDS = 40
 """Sets of active bounds that are tried, at most."""
 
+_MADE = 1500
+"""Unknowns up to which a curvature is made as a full matrix."""
+
 _SMALLEST_RADIUS = 0.02
 """Largest change of a share below which a step is given up."""
+
+_LEAST_RADIUS = 0.1
+"""That with which a step begins, at least."""
+
+_SLOW = 2
+"""Steps in a row that gain less than a thousandth, after which a descent is over."""
 
 
 @dataclass
@@ -82,6 +97,28 @@ class Descent:
         return gray.of_shares(mixture, _EDGE) + binary * float(np.sum(mixture * (1 - mixture)) / 2)
 
 
+def descended(tools: Tools, kind: Kind, start: Descent, binary: float, steps: int) -> tuple[Descent, float]:
+    """After some steps, and the objective there.
+
+    Args:
+        tools: Their misfit tells what is lowered.
+        kind: The mixture.
+        start: Where to begin; it stays as it is.
+        binary: See `Descent.step`.
+        steps: Their number, at most: two that gain nothing are the last.
+
+    Local.
+    """
+    gray, descent, after, slow = tools.misfit.gray(*kind), replace(start), np.inf, 0
+    for _ in range(steps):
+        before, after = descent.step(gray, binary)
+        descent.radius = max(descent.radius, _LEAST_RADIUS)
+        slow = slow + 1 if before - after < 1e-3 * before else 0
+        if slow == _SLOW:
+            break
+    return descent, after
+
+
 def with_the_rest(shares: FloatArray) -> FloatArray:
     """(K, E) shares of all compartments, from those of all but the one around. Local."""
     return np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares])
@@ -97,31 +134,37 @@ def _at_most_one(shares: FloatArray) -> FloatArray:
     return np.where(shares.sum(axis=0) > 1, np.maximum(shares - level, 0.0), shares)
 
 
-@dataclass(frozen=True, eq=False)
 class Curvature:
-    """A matrix J' J + L that is never made: few rows J, sparse L.
+    """A matrix J' J + L: made where it is small; otherwise few rows J and sparse L stand for it.
 
-    Attributes:
+    Args:
         rows: (m, n) J.
         sparse: (n, n) L, positive definite.
+
+    Attributes:
+        scale: Mean of the diagonal.
+
+    Local.
     """
 
-    rows: FloatArray
-    sparse: sp.csr_array
+    def __init__(self, rows: FloatArray, sparse: sp.csr_array) -> None:
+        self._rows, self._sparse = rows, sparse
+        self.scale = float((np.sum(rows**2) + sparse.diagonal().sum()) / rows.shape[1])
+        self._full = rows.T @ rows + sparse.toarray() if rows.shape[1] <= _MADE else None
 
     def times(self, vector: FloatArray) -> FloatArray:
         """(n,) the product with a vector. Local."""
-        return np.asarray(self.rows.T @ (self.rows @ vector) + self.sparse @ vector)
-
-    @property
-    def scale(self) -> float:
-        """Mean of the diagonal."""
-        return float((np.sum(self.rows**2) + self.sparse.diagonal().sum()) / self.rows.shape[1])
+        if self._full is not None:
+            return np.asarray(self._full @ vector)
+        return np.asarray(self._rows.T @ (self._rows @ vector) + self._sparse @ vector)
 
     def solved(self, right: FloatArray, free: IntArray) -> FloatArray:
-        """(k,) the solution for some unknowns, the others being 0, by Woodbury's identity. Local."""
-        rows = self.rows[:, free]
-        factors = spla.splu(self.sparse[free][:, free].tocsc())
+        """(k,) the solution for some unknowns, the others being 0, by Cholesky or by Woodbury's identity. Local."""
+        if self._full is not None:
+            factor = sl.cho_factor(self._full[np.ix_(free, free)], overwrite_a=True, check_finite=False)
+            return np.asarray(sl.cho_solve(factor, right, check_finite=False))
+        rows = self._rows[:, free]
+        factors = spla.splu(self._sparse[free][:, free].tocsc())
         through = factors.solve(np.ascontiguousarray(rows.T))
         plain = factors.solve(right)
         return np.asarray(plain - through @ np.linalg.solve(np.eye(len(rows)) + rows @ through, rows @ plain))

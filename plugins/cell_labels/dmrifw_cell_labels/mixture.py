@@ -117,19 +117,17 @@ class Mixture:
         places, twice = i * self._near.shape[1] + slot, np.where(i == j, 0.5, 1.0)
         spread = sp.csr_array((twice, (places, np.arange(len(i)))), (self._near.size, len(i)))
         cellwise = (self.elements.mass, self.elements.stiffness, *self.elements.moments)
-        self._maps = [(spread @ one).astype(np.float32) for one in cellwise]
-        self._traces = (spread @ self.elements.traces).astype(np.float32)
+        self._maps, self._traces = [_read(spread @ one) for one in cellwise], _read(spread @ self.elements.traces)
         self._inside = np.flatnonzero(~grid.is_exterior)
         self._border = np.flatnonzero(grid.is_exterior)
-        self._border_cell = _incidence(grid.face_cells[self._border, 0], len(grid.cells))
-        self._left_cell, self._right_cell = (
-            _incidence(one, len(grid.cells)) for one in grid.face_cells[self._inside].T
+        self._border_cell, self._left_cell, self._right_cell = (
+            _read(_incidence(one, len(grid.cells)))
+            for one in (grid.face_cells[self._border, 0], *grid.face_cells[self._inside].T)
         )
         self._groups = played(protocol, self.rows, self.elements.reach)
         uneven = [group.members for group in self._groups if group.half is None]
         self.imaginary: IntArray = np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *uneven]))
         self._parts = [part for group in self._groups for part in group.parts(_TOGETHER)]
-        self._workers = ThreadPoolExecutor(torch.get_num_threads())
 
     def signal(self, shares: FloatArray, modes: int, floors: Floors = CRISP) -> ComplexArray:
         """(n,) signals of the rows, um^3, by so many modes of each compartment.
@@ -166,7 +164,8 @@ class Mixture:
                 places = count + np.searchsorted(self.imaginary, group.members) if number else group.members
                 rows[places] = self._contracted(shares, basis, one, floors)
 
-        deque(self._workers.map(fill, self._parts), maxlen=0)
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:  # begun here: a fork would have none
+            deque(threads.map(fill, self._parts), maxlen=0)
         return rows
 
     def _basis(self, shares: FloatArray, modes: int, floors: Floors) -> ModesOfFields:
@@ -229,43 +228,44 @@ class Mixture:
     def _contracted(self, shares: FloatArray, basis: ModesOfFields, integrals: Integrals, floors: Floors) -> Single:
         """(n, K, E) real part of the derivatives times a phase: dS = 1' dM u(T) - int v' (dM u' + dA u) dt."""
         count = len(shares)
-        rows = np.zeros((len(integrals.still), *shares.shape), dtype=np.float32)
+        rows = np.zeros((*shares.shape, len(integrals.still)), dtype=np.float32)
         room, flow = 1 - count * floors.room, 1 - count * floors.flow
         pairs = list(combinations(range(count), 2))
         fields = basis.modes.astype(np.float32)
-        blocks = np.array_split(np.arange(fields.shape[1]), -(-rows.shape[0] * fields.size // _IN_CACHE))
+        blocks = np.array_split(np.arange(fields.shape[1]), -(-rows.shape[2] * fields.size // _IN_CACHE))
 
         def at_pairs(products: Single, jumps: bool = False) -> Single:
-            """(K, n, N d) entries of field P field' where two vertices meet; and of jumps between compartments."""
+            """(K, N d, n) entries of field P field' where two vertices meet; and of jumps between compartments."""
             n, a, _ = products.shape
-            side_by_side = products.transpose(1, 0, 2).reshape(a, n * a)
+            side_by_side = products.transpose(1, 2, 0).reshape(a, a * n)
             found = []
             for block in blocks:
-                firsts = (fields[:, block].reshape(-1, a) @ side_by_side).reshape(count, len(block), n, a)
+                firsts = (fields[:, block].reshape(-1, a) @ side_by_side).reshape(count, len(block), a, n)
                 seconds = fields[:, self._near[block]]
                 if jumps:
                     firsts, seconds = _with_jumps(firsts, pairs), _with_jumps(seconds, pairs)
-                found.append((firsts @ seconds.transpose(0, 1, 3, 2)).transpose(0, 2, 1, 3).reshape(len(firsts), n, -1))
-            return np.concatenate(found, axis=2)
+                found.append((seconds @ firsts).reshape(len(firsts), -1, n))
+            return np.concatenate(found, axis=1)
 
         maps, traces = self._maps, self._traces
         quiet, moved = at_pairs(integrals.still, jumps=True), at_pairs(integrals.moved)
-        turned = [(at_pairs(products), along) for products, along in integrals.turned]
+        turned = [(at_pairs(products), along.T) for products, along in integrals.turned]
         for k in range(count):
-            rows[:, k] -= room * (moved[k] @ maps[0]) + flow * (quiet[k] @ maps[1])
+            rows[k] -= room * (maps[0] @ moved[k]) + flow * (maps[1] @ quiet[k])
             for entries, along in turned:
                 for d in range(3):
-                    rows[:, k] -= room * along[:, d, None] * (entries[k] @ maps[2 + d])
+                    rows[k] -= room * along[d] * (maps[2 + d] @ entries[k])
             if self._leak(k):
-                lost = (quiet[k] @ traces)[:, self._border] * np.float32(self._leak(k) * flow)
-                rows[:, k] -= lost @ self._border_cell
+                lost = (traces @ quiet[k])[self._border] * np.float32(self._leak(k) * flow)
+                rows[k] -= self._border_cell @ lost
         left, right = self.grid.face_cells[self._inside].T
+        single = shares.astype(np.float32)[:, :, None]
         for (k, other), jump in zip(pairs, quiet[count:], strict=True):
-            felt = (jump @ traces)[:, self._inside] * np.float32(self.walls.closed)
+            felt = (traces @ jump)[self._inside] * np.float32(self.walls.closed)
             for one, two in ((k, other), (other, k)):
-                rows[:, one] -= (felt * shares[two, right]) @ self._left_cell
-                rows[:, one] -= (felt * shares[two, left]) @ self._right_cell
-        return rows
+                rows[one] -= self._left_cell @ (felt * single[two, right])
+                rows[one] -= self._right_cell @ (felt * single[two, left])
+        return rows.transpose(2, 0, 1)
 
 
 def _with_jumps(fields: Single, pairs: list[tuple[int, int]]) -> Single:
@@ -277,12 +277,17 @@ def _lowest(
 ) -> tuple[FloatArray, FloatArray]:
     """(count,) and (N, count) the lowest modes, those of sparse matrices by shifted and inverted Lanczos steps."""
     if not sp.issparse(stiffness):
-        values, modes = sl.eigh(stiffness, mass, subset_by_index=[0, count - 1])
-        return values, modes
+        values, modes = sl.eigh(stiffness, mass, driver="gvd")  # all of them, in less time than a part
+        return values[:count], modes[:, :count]
     start = np.random.default_rng(0).standard_normal(stiffness.shape[0])  # without symmetry, to miss no mode
     values, modes = spla.eigsh(stiffness, count, mass, sigma=-SHIFT, v0=start)
     order = np.argsort(values)
     return values[order], modes[:, order]
+
+
+def _read(spread: sp.csr_array) -> sp.csr_array:
+    """The transpose of a matrix, in single precision."""
+    return spread.T.tocsr().astype(np.float32)
 
 
 def _incidence(cells: IntArray, count: int) -> sp.csr_array:

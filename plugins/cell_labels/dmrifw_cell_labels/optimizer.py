@@ -12,14 +12,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
-from dmrifw.inversion import Remainder
+from dmrifw.inversion import Remainder, Workers
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.schedules import Stage
-from dmrifw.typing import IntArray
+from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.attempts import Attempt, attempts
-from dmrifw_cell_labels.descent import Descent, with_the_rest
-from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Gray, Level, Misfit
+from dmrifw_cell_labels.descent import Descent, Kind, descended, with_the_rest
+from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Level, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
@@ -27,6 +27,8 @@ from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import Found, LocalSearch
 from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import Symmetry
+from dmrifw_cell_labels.thorough import polished, settle, valued
+from dmrifw_cell_labels.tools import Tools
 
 _BINARY = 0.2
 """Weight of what makes shares 0 or 1."""
@@ -57,9 +59,6 @@ _WORTH_A_SHIFT = 0.9
 
 _STARTS = 2
 """Those that go on, at most."""
-
-_SLOW = 2
-"""Steps in a row that gain less than a thousandth, after which a phase is over."""
 
 _LEVELS = (0.3, 0.5, 0.7)
 """Shares from which a cell of a symmetric descent is inside, one tried after the other."""
@@ -200,6 +199,8 @@ class LabelSearch:
         walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
+        self._tools = Tools(self._misfit, self._neighbourhood)
+        self._workers = Workers(problem.comm, self._tools)
         self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
@@ -228,7 +229,7 @@ class LabelSearch:
         """See `Optimizer.move`. Collective."""
         before, started = self.state.misfit, time.perf_counter()
         with threadpool_limits(1, user_api="blas"):  # matrices are small: threads would wait for each other
-            self.state = on_root(self._problem.comm, partial(self._advanced, self.state))
+            self.state = self._workers.on_root(partial(self._advanced, self.state))
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
         if self.state.misfit < before:
@@ -286,8 +287,9 @@ class LabelSearch:
             return self._another(state)
         state = replace(state, age=state.age + 1)
         if state.stale == _POLISHED and len(state.pool) and self._is_near(state.pool[0], _NEAR):
-            search = self._search(state.count)
-            return self._kept(state, search.settle(search.polished(state.known[0], _STEPS), _STEPS, places=None))
+            search, workers = self._search(state.count), self._workers
+            better = polished(workers, search, state.known[0], _STEPS)
+            return self._kept(state, settle(workers, search, better, _STEPS, places=None))
         if state.stale < settings.patience:
             return self._hopped(state, generator)
         possible = _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
@@ -334,22 +336,24 @@ class LabelSearch:
             level = EVEN
         if attempt.free and phase:
             state = self._alike(state, self._neighbourhood.displaced(state.shares, np.zeros(3)))
-        gray = self._gray(state, attempt, level)
-        state, _ = _descended(state, attempt, gray, binary, self.settings.descent)
-        mixture = with_the_rest(state.shares)
+        kind = self._kind(state, attempt, level)
+        descent, _ = descended(self._tools, kind, _descent(state, attempt), binary, self.settings.descent)
+        state, mixture = _after(state, descent), with_the_rest(descent.shares)
+        gray = self._misfit.gray(*kind)
         if attempt.free and phase and not binary and not gray.explained(mixture, _WITHIN):
-            elsewhere, value = self._shifted(state, attempt, gray, generator)
+            elsewhere, value = self._shifted(descent, kind, generator)
             if value < _WORTH_A_SHIFT * gray.of_shares(mixture):
-                return replace(elsewhere, phase=phase)
-        state, middle = replace(state, phase=phase + 1), self._gray(state, attempt, _MIDDLE)
+                return replace(_after(state, elsewhere), phase=phase)
+        state, middle = replace(state, phase=phase + 1), self._misfit.gray(*self._kind(state, attempt, _MIDDLE))
         if state.phase != _HEAT or middle.explained(mixture, _WITHIN if attempt.free else _NEARLY):
             return state
         return self._another(state.with_waiting(middle.of_shares(mixture), _WORTH_A_START, _STARTS))
 
-    def _gray(self, state: State, attempt: Attempt, level: Level) -> Gray:
+    def _kind(self, state: State, attempt: Attempt, level: Level) -> Kind:
+        """The mixture that is descended in."""
         if attempt.free and level == FINEST and state.like.any():
             level = SHARP
-        return self._misfit.gray(level, state.like if attempt.free else np.zeros_like(state.like))
+        return level, state.like if attempt.free else np.zeros_like(state.like)
 
     def _alike(self, state: State, labels: IntArray) -> State:
         """The state that takes a partition for what mixtures are off by, if its signals are nearer than the last's.
@@ -361,23 +365,21 @@ class LabelSearch:
         difference = np.abs(biases[0] - biases[1]) / self._misfit.sigma(FINEST)
         return replace(state, like=labels) if nearer and np.sqrt(np.mean(difference**2)) < _ALIKE else state
 
-    def _shifted(
-        self, state: State, attempt: Attempt, gray: Gray, generator: np.random.Generator
-    ) -> tuple[State, float]:
+    def _shifted(self, descent: Descent, kind: Kind, generator: np.random.Generator) -> tuple[Descent, float]:
         """The best of where displaced shares lead in a few steps.
 
         In the wrong place the grid's border is in the way of a shape, and its shares settle at another.
         """
-        far, scan = self._misfit.resolution(_MIDDLE), []
-        for shift in generator.uniform(-far, far, (_SHIFTS, 3)):
-            shares = self._neighbourhood.shifted(state.shares[0], shift)[None]
-            scan.append((gray.of_shares(with_the_rest(shares)), shares))
-        scan.sort(key=lambda one: one[0])
-        led = [(replace(state, shares=shares, radius=0.5), value) for value, shares in scan]
+        far = self._misfit.resolution(_MIDDLE)
+        shifts = generator.uniform(-far, far, (_SHIFTS, 3))
+        shifted = [(self._neighbourhood.shifted(descent.shares[0], one)[None], kind) for one in shifts]
+        values = self._workers.map(_value_of_shares, shifted)
+        led = [Descent(shifted[one][0], descent.symmetry) for one in np.argsort(values, kind="stable")]
         for count in _RACE:
-            led = [_descended(one, attempt, gray, 0.0, 1) for one, _ in led[:count]]
-            led.sort(key=lambda one: one[1])
-        return led[0]
+            raced = self._workers.map(descended, [(kind, one, 0.0, 1) for one in led[:count]])
+            raced.sort(key=lambda one: one[1])
+            led, value = [one for one, _ in raced], raced[0][1]
+        return led[0], value
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition that symmetric shares lead to; or, where the last was near the data, what that leads to.
@@ -392,7 +394,7 @@ class LabelSearch:
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
             best = self._led(search, starts, attempt, generator, enough=_HOPEFUL)
         elif room or stale == 0:
-            best = search.polished(state.known[0], _STEPS)
+            best = polished(self._workers, search, state.known[0], _STEPS)
         else:
             starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
             best = self._led(search, starts, attempt, generator)
@@ -411,12 +413,12 @@ class LabelSearch:
         enough: float = 0.0,
     ) -> Found:
         """The best of where some partitions lead, the best first; no others where one comes near enough the data."""
-        least, found = min(one.misfit for one in starts), []
+        least = min(one.misfit for one in starts)
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
-        for start in sorted(different, key=lambda one: one.misfit):
-            found.append(rounded(self._misfit, start, attempt.count, generator, attempt.symmetry))
-            if self._is_near(found[-1].labels, enough):
-                break
+        first, *others = sorted(different, key=lambda one: one.misfit)
+        found = self._rounded([first], attempt.count, generator, attempt.symmetry)
+        if not self._is_near(found[0].labels, enough):
+            found += self._rounded(others, attempt.count, generator, attempt.symmetry)
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
         return search.descend(best, _STEPS) if self._is_near(best.labels, _HOPEFUL) else best
 
@@ -427,7 +429,7 @@ class LabelSearch:
         of places between the cells the first shares find any.
         """
         state = self._alike(state, state.pool[0])
-        gray, tried = self._misfit.gray(SHARP, state.like), []
+        kind, tried = (SHARP, state.like), []
         draw = partial(generator.standard_normal, (state.count - 1, 3))
         for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
             far = generator.uniform(*_MOVED) * self._neighbourhood.spacing / np.linalg.norm(way, axis=1).max()
@@ -435,11 +437,11 @@ class LabelSearch:
                 moved = zip(state.shares, shifts, strict=True)
                 shares = np.stack([self._neighbourhood.shifted(*one) for one in moved])
                 shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
-                tried.append(_descended(replace(state, shares=shares, radius=0.5), attempt, gray, 0.0, _LONG_TRIAL))
-        best = min(tried, key=lambda one: one[1])[0]
+                tried.append((kind, Descent(shares, attempt.symmetry), 0.0, _LONG_TRIAL))
+        best = min(self._workers.map(descended, tried), key=lambda one: one[1])[0]
         for binary in (0.0, _BINARY):
-            best, _ = _descended(best, attempt, gray, binary, self.settings.descent)
-        return best
+            best, _ = descended(self._tools, kind, best, binary, self.settings.descent)
+        return _after(state, best)
 
     def _is_near(self, labels: IntArray, least: float) -> bool:
         """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""
@@ -459,16 +461,13 @@ class LabelSearch:
 
     def _displaced(self, state: State, generator: np.random.Generator) -> list[Found]:
         """The best places, within a cell, of the shares, of the best partition, or of the mean of several."""
-        search, spacing = self._search(2), self._neighbourhood.spacing
+        spacing = self._neighbourhood.spacing
         partitions = [(one > 0).astype(float) for one in state.pool]
         choices = [[state.shares[0]], partitions[:1], partitions]
         shapes = choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
         far = generator.choice(_FAR) * spacing
         shifts, widths = generator.uniform(-far, far, (_SCANNED, 3)), generator.uniform(0.25, 0.45, _SCANNED)
-        tried = [
-            search.valued(self._neighbourhood.displaced(shapes, shift, width))
-            for shift, width in zip(shifts, widths, strict=True)
-        ]
+        tried = self._workers.map(_displaced, [(shapes, *one) for one in zip(shifts, widths, strict=True)])
         followed: list[int] = []
         for one in np.argsort([found.misfit for found in tried], kind="stable"):
             distances = np.abs(shifts[followed] - shifts[one]).max(axis=1)
@@ -478,15 +477,22 @@ class LabelSearch:
 
     def _bettered(self, state: State, tried: list[Found], generator: np.random.Generator) -> Found:
         """The best of where some partitions lead, bettered by single moves and at other places."""
-        found = (rounded(self._misfit, one, state.count, generator) for one in tried)
-        best = min(found, key=lambda one: one.misfit)
-        return self._search(state.count).settle(best, _STEPS, state.known)
+        best = min(self._rounded(tried, state.count, generator), key=lambda one: one.misfit)
+        return settle(self._workers, self._search(state.count), best, _STEPS, state.known)
+
+    def _rounded(
+        self, starts: list[Found], count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
+    ) -> list[Found]:
+        """Where rounded steps lead from each of some partitions."""
+        draws = generator.spawn(len(starts))
+        return self._workers.map(
+            rounded, [(one, count, draw, symmetry) for one, draw in zip(starts, draws, strict=True)]
+        )
 
     def _cut(self, state: State, generator: np.random.Generator) -> State:
         """The attempt goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
-        search = self._search(_CUT_INTO)
         cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
-        tried = sorted(map(search.valued, cuts), key=lambda one: one.misfit)
+        tried = sorted(self._workers.map(valued, [(one,) for one in cuts]), key=lambda one: one.misfit)
         after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
             after = self._kept(after, self._bettered(after, [one], generator))
@@ -516,17 +522,20 @@ class LabelSearch:
         return state
 
     def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
-        return LocalSearch(self._misfit, self._neighbourhood, count, symmetry)
+        return LocalSearch(self._tools, count, symmetry)
 
 
-def _descended(state: State, attempt: Attempt, gray: Gray, binary: float, steps: int) -> tuple[State, float]:
-    """The state after some Gauss-Newton steps of its shares, and their objective."""
-    descent, slow = Descent(state.shares, attempt.symmetry, state.radius), 0
-    after = np.inf
-    for _ in range(steps):
-        before, after = descent.step(gray, binary)
-        descent.radius = max(descent.radius, 0.1)
-        slow = slow + 1 if before - after < 1e-3 * before else 0
-        if slow == _SLOW:
-            break
-    return replace(state, shares=descent.shares, radius=descent.radius), after
+def _descent(state: State, attempt: Attempt) -> Descent:
+    return Descent(state.shares, attempt.symmetry, state.radius)
+
+
+def _after(state: State, descent: Descent) -> State:
+    return replace(state, shares=descent.shares, radius=descent.radius)
+
+
+def _value_of_shares(tools: Tools, shares: FloatArray, kind: Kind) -> float:
+    return tools.misfit.gray(*kind).of_shares(with_the_rest(shares))
+
+
+def _displaced(tools: Tools, shapes: list[FloatArray], shift: FloatArray, width: float) -> Found:
+    return valued(tools, tools.neighbourhood.displaced(shapes, shift, width))

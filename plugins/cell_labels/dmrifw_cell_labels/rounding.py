@@ -17,6 +17,7 @@ from dmrifw_cell_labels.descent import Curvature, bounded_minimum, wall_curvatur
 from dmrifw_cell_labels.misfit import Misfit, one_hot
 from dmrifw_cell_labels.search import Found
 from dmrifw_cell_labels.symmetry import Symmetry
+from dmrifw_cell_labels.tools import Tools
 
 _LEVELS = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Shares from which a cell goes over, one tried after the other."""
@@ -33,12 +34,12 @@ over that in the misfit."""
 
 
 def rounded(
-    misfit: Misfit, start: Found, count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
+    tools: Tools, start: Found, count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
 ) -> Found:
     """The partition to which such steps lead.
 
     Args:
-        misfit: What is lowered.
+        tools: Their misfit is lowered.
         start: The partition to begin at.
         count: Number of compartments, the one around included.
         generator: Draws how far linearizations are trusted.
@@ -46,7 +47,7 @@ def rounded(
 
     Local.
     """
-    best, symmetry = start, symmetry or Symmetry.none(len(start.labels), count)
+    misfit, best, symmetry = tools.misfit, start, symmetry or Symmetry.none(len(start.labels), count)
     for _ in range(_MOST_STEPS):
         linear = _Linear(misfit, best.labels, count, symmetry)
         for _ in range(_TRIALS):

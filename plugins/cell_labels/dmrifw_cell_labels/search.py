@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from dmrifw.typing import FloatArray, IntArray
-from dmrifw_cell_labels.misfit import Misfit
-from dmrifw_cell_labels.moves import Moves, Neighbourhood
+from dmrifw_cell_labels.moves import Moves
 from dmrifw_cell_labels.symmetry import Symmetry
+from dmrifw_cell_labels.tools import Tools
 
 _DEPTH = 6
 """Moves that the model strings together, one after the other."""
 
 _WIDTH = 12
 """Best moves at each of them that may be tried."""
-
-PLACES, _HOPEFUL = 5, 6.0
-"""Places that a partition is tried at besides its own, if its misfit there is no more than so many times as large."""
-
-_GLANCE = 1
-"""Linearizations at each of more places, by which the best of them are chosen."""
-
-_MOST_MOVES = 500
-"""Moves up to which each of them is tried on a record."""
-
-_PAIRS = 60
-"""Pairs of moves that are tried after them."""
-
-_MOST_TRIED, _AS_MANY = 600, 50
-"""Partitions that are tried in polishing one, at most, since one far from the data can be bettered for long; and what a
-descent counts as."""
 
 _TRIES = 10
 """Partitions that are tried on one linearization."""
@@ -75,92 +58,20 @@ class LocalSearch:
     """From a partition to one that no move at hand betters.
 
     Args:
-        misfit: What is lowered.
-        neighbourhood: Where moves come from.
+        tools: What is lowered, and where moves come from.
         count: Number of compartments, the one around included.
         symmetry: Which moves are one; by default each is on its own.
 
     Local.
     """
 
-    def __init__(
-        self, misfit: Misfit, neighbourhood: Neighbourhood, count: int, symmetry: Symmetry | None = None
-    ) -> None:
-        self.misfit, self.neighbourhood, self.count = misfit, neighbourhood, count
-        self._symmetry = symmetry or Symmetry.none(len(neighbourhood.cells), count)
+    def __init__(self, tools: Tools, count: int, symmetry: Symmetry | None = None) -> None:
+        self.misfit, self.neighbourhood, self.count = tools.misfit, tools.neighbourhood, count
+        self.symmetry = symmetry or Symmetry.none(len(tools.neighbourhood.cells), count)
 
     def valued(self, labels: IntArray) -> Found:
         """A partition with its misfit. Local."""
         return Found(labels, self.misfit.of_labels(labels))
-
-    def settle(self, start: Found, steps: int, known: Sequence[Found] = (), places: int | None = PLACES) -> Found:
-        """Improve a partition where it is and where it might also be, as long as that helps.
-
-        A closed cell in a leaky surround looks nearly the same wherever it sits.
-
-        Args:
-            start: The partition.
-            steps: Linearizations at each place, at most.
-            known: Partitions that were settled before: one that is not better is not worth other places.
-            places: Other places, at most; None for all, of which only the most promising are followed to the end.
-
-        Local.
-        """
-        best, record = self.descend(start, steps), min((one.misfit for one in known), default=np.inf)
-        while best.misfit < record:
-            elsewhere = sorted(map(self.valued, self.neighbourhood.translated(best.labels)), key=lambda one: one.misfit)
-            promising = [one for one in elsewhere[:places] if one.misfit < _HOPEFUL * best.misfit]
-            if len(promising) > PLACES:
-                glanced = (self.descend(one, _GLANCE) for one in promising)
-                promising = sorted(glanced, key=lambda one: one.misfit)[:PLACES]
-            other = min((self.descend(one, steps) for one in promising), key=lambda one: one.misfit, default=best)
-            if other.misfit >= best.misfit:
-                break
-            best = other
-        return best
-
-    def polished(self, start: Found, steps: int) -> Found:
-        """Try every single move, unless they are too many, the most promising first; then the best pairs of them.
-
-        From what helps, descend.
-
-        Local.
-        """
-        best, left = start, _MOST_TRIED
-        while left > 0:
-            moves = self._moves(best.labels)
-            if len(moves) > _MOST_MOVES:
-                return best
-            better, tried = self._moved(best, moves)
-            if better is None:
-                return best
-            best, left = self.descend(better, steps), left - tried - _AS_MANY
-        return best
-
-    def _moved(self, best: Found, moves: Moves) -> tuple[Found | None, int]:
-        """What the first single move or pair that betters a partition leads to, and how many were tried.
-
-        Pairs are ranked as if differences between signals added up: then their change of the misfit is that of each
-        alone, and the product of the changes of differences.
-        """
-        before, jacobian = self.misfit.linearize_partition(best.labels, self.count)
-        effects = moves.differences(best.labels, self.count) @ jacobian.reshape(len(before), -1).T
-        promised = effects @ before + 0.5 * np.einsum("ij,ij->i", effects, effects)
-        changes, gains = np.empty((len(moves), len(before))), np.empty(len(moves))
-        for tried, number in enumerate(np.argsort(promised, kind="stable"), start=1):
-            labels = moves.applied(int(number), best.labels)
-            residuals = self.misfit.of_partition(labels)
-            value = self.misfit.of_residuals(residuals, labels)
-            if value < best.misfit:
-                return Found(labels, value), tried
-            changes[number], gains[number] = residuals - before, value - best.misfit
-        first, second = np.triu_indices(len(moves), 1)
-        promises = gains[first] + gains[second] + (changes @ changes.T)[first, second]
-        for pair in np.argsort(promises, kind="stable")[:_PAIRS]:
-            both = self.valued(moves.applied(int(second[pair]), moves.applied(int(first[pair]), best.labels)))
-            if both.misfit < best.misfit:
-                return both, len(moves) + _PAIRS
-        return None, len(moves) + _PAIRS
 
     def descend(self, start: Found, steps: int, worth: float = 1.0) -> Found:
         """Improve a partition, one linearization after the other. Local.
@@ -189,7 +100,7 @@ class LocalSearch:
     def kicked(self, labels: IntArray, generator: np.random.Generator) -> Found:
         """A partition after two to five random moves, mostly of vertices. Local."""
         for _ in range(int(generator.integers(2, 6))):
-            moves = self._moves(labels)
+            moves = self.moves(labels)
             vertices = np.flatnonzero(moves.subjects[:, 0] == 0)
             pool = vertices if len(vertices) and generator.random() < 0.8 else np.arange(len(moves))
             if not len(pool):
@@ -197,8 +108,9 @@ class LocalSearch:
             labels = moves.applied(int(generator.choice(pool)), labels)
         return self.valued(labels)
 
-    def _moves(self, labels: IntArray) -> Moves:
-        return self.neighbourhood.moves(labels, self.count).under(self._symmetry)
+    def moves(self, labels: IntArray) -> Moves:
+        """Those at hand, of what is one together. Local."""
+        return self.neighbourhood.moves(labels, self.count).under(self.symmetry)
 
     def _better(
         self, best: Found, residuals: FloatArray, slopes: FloatArray, seen: set[bytes]
@@ -236,7 +148,7 @@ class LocalSearch:
         taken: list[Subject] = []
         current, moved, value = labels, residuals, 0.0
         for _ in range(_DEPTH):
-            moves = self._moves(current)
+            moves = self.moves(current)
             effects = moves.differences(current, self.count) @ slopes.T
             gains = effects @ moved + 0.5 * np.einsum("ij,ij->i", effects, effects)
             subjects = [(int(kind), int(number)) for kind, number in moves.subjects]
