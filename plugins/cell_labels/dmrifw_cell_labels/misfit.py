@@ -86,6 +86,7 @@ class Misfit:
         sides: (I, 2) cells on both sides of each interior face.
         rows: Measurements that are used.
         noise: Standard deviation of the noise in each part, in S/S0.
+        leaky: Whether water is lost through the exterior.
         volume: Signal at b = 0 of the longest diffusion time, um^3 or in the target's unit.
 
     Raises:
@@ -101,7 +102,7 @@ class Misfit:
             raise InputError("this forward model tells no tissue", "give a Simulator, or use Adam", key="optimizer")
         _check_covered(simulator)
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
-        self._problem, self._walls = problem, walls
+        self._problem, self._walls, self.leaky = problem, walls, walls.leaky
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
         self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
         self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))

@@ -23,6 +23,7 @@ from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Level, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
+from dmrifw_cell_labels.race import displaced, raced
 from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import Found, LocalSearch
 from dmrifw_cell_labels.state import State, read_off
@@ -95,16 +96,10 @@ _SMALL, _INNER, _NARROW = (0.04, 0.2), 0.6, 0.85
 """Of small bumps somewhere: volume over that of the grid, between which it is drawn; how far from the middle they are
 at most, over half its extent; standard deviation over the radius of a ball of the same volume."""
 
-_SCANNED = 40
-"""Displacements that an iteration looks at."""
+_KICKED = 16
+"""Partitions that are made of one by random moves."""
 
-_FOLLOWED, _APART_BY = 3, 0.25
-"""Those that are bettered, and how far apart they are, over the spacing."""
-
-_FAR = (0.5, 1.0)
-"""Displacements, over the spacing, up to which, by turns."""
-
-_POLISHED = 4
+_POLISHED = 2
 """Iterations without a better partition after which each single move of the best is tried."""
 
 _STEPS = 15
@@ -147,8 +142,8 @@ class LabelSearchSettings:
 
     seed: int = 0
     descent: int = 20
-    scans: int = 5
-    patience: int = 10
+    scans: int = 1
+    patience: int = 4
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
@@ -428,8 +423,7 @@ class LabelSearch:
         The mixture is that of the best partition: signals of closed compartments hardly tell how far apart they are, so
         of places between the cells the first shares find any.
         """
-        state = self._alike(state, state.pool[0])
-        kind, tried = (SHARP, state.like), []
+        kind, tried = (SHARP, self._alike(state, state.pool[0]).like), []
         draw = partial(generator.standard_normal, (state.count - 1, 3))
         for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
             far = generator.uniform(*_MOVED) * self._neighbourhood.spacing / np.linalg.norm(way, axis=1).max()
@@ -439,9 +433,15 @@ class LabelSearch:
                 shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
                 tried.append((kind, Descent(shares, attempt.symmetry), 0.0, _LONG_TRIAL))
         best = min(self._workers.map(descended, tried), key=lambda one: one[1])[0]
+        return self._sharper(_after(state, best), attempt)
+
+    def _sharper(self, state: State, attempt: Attempt) -> State:
+        """The state with shares bettered in a mixture corrected by the best partition."""
+        state = self._alike(state, state.pool[0])
+        descent = _descent(replace(state, radius=0.5), attempt)
         for binary in (0.0, _BINARY):
-            best, _ = descended(self._tools, kind, best, binary, self.settings.descent)
-        return _after(state, best)
+            descent, _ = descended(self._tools, (SHARP, state.like), descent, binary, self.settings.descent)
+        return _after(state, descent)
 
     def _is_near(self, labels: IntArray, least: float) -> bool:
         """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""
@@ -449,36 +449,29 @@ class LabelSearch:
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""
+        search = self._search(state.count)
         if state.count == 2 and (self._early(state) or generator.random() < 0.8):
-            tried = self._displaced(state, generator)
+            starts = displaced(self._workers, search, self._shapes(state, generator), generator)
         else:
             choice = state.pool[min(int(generator.exponential(1.0)), len(state.pool) - 1)]
-            tried = [self._search(state.count).kicked(choice, generator) for _ in range(_FOLLOWED)]
-        return self._kept(state, self._bettered(state, tried, generator))
+            starts = [search.kicked(choice, generator) for _ in range(_KICKED)]
+        return self._bettered(state, starts, generator)
 
     def _early(self, state: State) -> bool:
         return not len(state.pool) or state.age <= self.settings.scans
 
-    def _displaced(self, state: State, generator: np.random.Generator) -> list[Found]:
-        """The best places, within a cell, of the shares, of the best partition, or of the mean of several."""
-        spacing = self._neighbourhood.spacing
+    def _shapes(self, state: State, generator: np.random.Generator) -> list[FloatArray]:
+        """The shares, the best partition, or several, of which the mean is displaced."""
         partitions = [(one > 0).astype(float) for one in state.pool]
         choices = [[state.shares[0]], partitions[:1], partitions]
-        shapes = choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
-        far = generator.choice(_FAR) * spacing
-        shifts, widths = generator.uniform(-far, far, (_SCANNED, 3)), generator.uniform(0.25, 0.45, _SCANNED)
-        tried = self._workers.map(_displaced, [(shapes, *one) for one in zip(shifts, widths, strict=True)])
-        followed: list[int] = []
-        for one in np.argsort([found.misfit for found in tried], kind="stable"):
-            distances = np.abs(shifts[followed] - shifts[one]).max(axis=1)
-            if len(followed) < _FOLLOWED and (distances > _APART_BY * spacing).all():
-                followed.append(int(one))
-        return [tried[one] for one in followed]
+        return choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
 
-    def _bettered(self, state: State, tried: list[Found], generator: np.random.Generator) -> Found:
-        """The best of where some partitions lead, bettered by single moves and at other places."""
-        best = min(self._rounded(tried, state.count, generator), key=lambda one: one.misfit)
-        return settle(self._workers, self._search(state.count), best, _STEPS, state.known)
+    def _bettered(self, state: State, starts: list[Found], generator: np.random.Generator) -> State:
+        """The state with where some partitions lead; the best of them bettered by single moves and at other places."""
+        search = self._search(state.count)
+        first, *others = raced(self._workers, search, starts, generator)
+        best = settle(self._workers, search, first, _STEPS, state.known)
+        return self._kept(state, best, first, *others)
 
     def _rounded(
         self, starts: list[Found], count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
@@ -495,7 +488,7 @@ class LabelSearch:
         tried = sorted(self._workers.map(valued, [(one,) for one in cuts]), key=lambda one: one.misfit)
         after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
-            after = self._kept(after, self._bettered(after, [one], generator))
+            after = self._bettered(after, [one], generator)
         if not len(after.values) or after.values[0] > _WORTH_A_CUT * state.values[0]:
             return self._another(state)
         return replace(after, stale=0)
@@ -509,16 +502,17 @@ class LabelSearch:
             return replace(state.with_first_waiting(self._numbered(int(state.owners[0])).count), phase=_HEAT)
         return replace(state, attempt=begun, begun=begun)
 
-    def _kept(self, state: State, found: Found) -> State:
-        """The state with a partition among those of the attempt, which is where it belongs if it is new."""
-        better = len(state.values) == 0 or found.misfit < state.values[0] - 1e-9
-        if not (state.pool == found.labels).all(axis=1).any():
-            pool, values = np.vstack([state.pool, found.labels]), np.append(state.values, found.misfit)
-            order = np.argsort(values, kind="stable")[:_POOL]
-            state = replace(state, pool=pool[order], values=values[order])
+    def _kept(self, state: State, best: Found, *others: Found) -> State:
+        """The state with partitions among those of the attempt, which is where they belong if they are new."""
+        better = len(state.values) == 0 or best.misfit < state.values[0] - 1e-9
+        for found in (best, *others):
+            if not (state.pool == found.labels).all(axis=1).any():
+                pool, values = np.vstack([state.pool, found.labels]), np.append(state.values, found.misfit)
+                order = np.argsort(values, kind="stable")[:_POOL]
+                state = replace(state, pool=pool[order], values=values[order])
         state = replace(state, stale=0 if better else state.stale + 1)
-        if found.misfit < state.misfit:
-            state = replace(state, best=found.labels, misfit=found.misfit, idle=0)
+        if best.misfit < state.misfit:
+            state = replace(state, best=best.labels, misfit=best.misfit, idle=0)
         return state
 
     def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
@@ -535,7 +529,3 @@ def _after(state: State, descent: Descent) -> State:
 
 def _value_of_shares(tools: Tools, shares: FloatArray, kind: Kind) -> float:
     return tools.misfit.gray(*kind).of_shares(with_the_rest(shares))
-
-
-def _displaced(tools: Tools, shapes: list[FloatArray], shift: FloatArray, width: float) -> Found:
-    return valued(tools, tools.neighbourhood.displaced(shapes, shift, width))

@@ -22,7 +22,7 @@ from dmrifw_cell_labels.tools import Tools
 _LEVELS = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Shares from which a cell goes over, one tried after the other."""
 
-_MOST_STEPS = 12
+MOST_STEPS = 12
 """Linearizations, at most."""
 
 _TRIALS = 2
@@ -34,7 +34,12 @@ over that in the misfit."""
 
 
 def rounded(
-    tools: Tools, start: Found, count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
+    tools: Tools,
+    start: Found,
+    count: int,
+    generator: np.random.Generator,
+    symmetry: Symmetry | None = None,
+    steps: int = MOST_STEPS,
 ) -> Found:
     """The partition to which such steps lead.
 
@@ -44,11 +49,12 @@ def rounded(
         count: Number of compartments, the one around included.
         generator: Draws how far linearizations are trusted.
         symmetry: Which cells go over together; by default each on its own.
+        steps: Their number, at most.
 
     Local.
     """
     misfit, best, symmetry = tools.misfit, start, symmetry or Symmetry.none(len(start.labels), count)
-    for _ in range(_MOST_STEPS):
+    for _ in range(steps):
         linear = _Linear(misfit, best.labels, count, symmetry)
         for _ in range(_TRIALS):
             doubt, perimeter = (float(np.exp(generator.uniform(*np.log(one)))) for one in (_DOUBTS, _PERIMETERS))
