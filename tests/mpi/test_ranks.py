@@ -18,6 +18,7 @@ GRADIENTS = Path(__file__).parent / "gradients.py"
 GAUSS_NEWTON = Path(__file__).parent / "gauss_newton.py"
 CONFORMANCE = Path(__file__).parent / "conformance.py"
 SHAPES = Path(__file__).parent / "shapes.py"
+WORKERS = Path(__file__).parent / "workers.py"
 SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
@@ -168,3 +169,13 @@ def test_a_shape_with_restarts_on_ranks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["starts"], expected["starts"])
     np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3)
     np.testing.assert_allclose(found["points"], expected["points"], atol=1e-3)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_the_parts_of_a_task(tmp_path: Path, ranks: int) -> None:
+    """Each does some, and an error in one of them is raised on all."""
+    found = run(tmp_path, ranks, script=WORKERS)
+    np.testing.assert_array_equal(found["values"], 3.0 * np.arange(7))
+    np.testing.assert_array_equal(found["ranks"], np.arange(7) % ranks)
+    np.testing.assert_array_equal(found["again"], 3.0 * np.arange(3))
+    assert len(found["told"]) == ranks and found["told"].all()
