@@ -15,14 +15,18 @@ from dmrifw_cell_labels.misfit import FINEST, LEVELS, SHARP, Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
+from dmrifw_cell_labels.race import displaced, raced
 from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import Found, LocalSearch
 from dmrifw_cell_labels.state import read_off
+from dmrifw_cell_labels.thorough import polished, settle
+from dmrifw_cell_labels.tools import Tools
+from threadpoolctl import threadpool_limits
 
 from dmrifw import mesh
 from dmrifw.bridge import Simulator
 from dmrifw.errors import InputError
-from dmrifw.inversion import InversionProblem
+from dmrifw.inversion import InversionProblem, Workers
 from dmrifw.inversion.optimizer import Objective
 from dmrifw.mesh import Grid
 from dmrifw.metrics import barrier_metrics
@@ -212,9 +216,14 @@ def test_shares_are_shifted_with_their_volume(grid: Grid, ball: IntArray) -> Non
     assert np.abs(moved - shift).max() < 0.3 * neighbourhood.spacing
 
 
-def test_a_bounded_minimum_satisfies_its_conditions() -> None:
-    """The slope is 0 where a variable is free, pushes outwards at the upper bound and inwards at the lower one."""
+@pytest.mark.parametrize("made", [30, 29])
+def test_a_bounded_minimum_satisfies_its_conditions(made: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slope is 0 where a variable is free, pushes outwards at the upper bound and inwards at the lower one.
+
+    Both where the curvature is made and where it is too large for that.
+    """
     generator = np.random.default_rng(1)
+    monkeypatch.setattr("dmrifw_cell_labels.descent._MADE", made)
     curvature = Curvature(generator.standard_normal((12, 30)), 2.0 * sp.eye_array(30).tocsr())
     gradient = 5 * generator.standard_normal(30)
     low, high = -0.2 * np.ones(30), 0.3 * np.ones(30)
@@ -266,12 +275,12 @@ def problem(grid: Grid, protocol: Protocol, ball: IntArray) -> InversionProblem:
 
 
 def test_a_local_search_puts_wrong_cells_right(grid: Grid, problem: InversionProblem, ball: IntArray) -> None:
-    misfit = Misfit(problem, Walls(0.01, 100.0, True))
-    search = LocalSearch(misfit, Neighbourhood(grid), 2)
+    tools = Tools(Misfit(problem, Walls(0.01, 100.0, True)), Neighbourhood(grid))
+    search, workers = LocalSearch(tools, 2), Workers(grid.comm, tools)
     spoilt = ball.copy()
     spoilt[np.flatnonzero(ball)[[0, 7, 20]]] = 0
     start = search.valued(spoilt)
-    found = search.polished(search.settle(start, 10), 10)
+    found = polished(workers, search, settle(workers, search, start, 10), 10)
     assert start.misfit > 10 * found.misfit
     np.testing.assert_array_equal(found.labels, ball)
 
@@ -281,15 +290,71 @@ def test_rounded_steps_put_many_wrong_cells_right(
     grid: Grid, protocol: Protocol, count: int, labels: str, wrong: int, request: pytest.FixtureRequest
 ) -> None:
     truth: IntArray = request.getfixturevalue(labels)
-    misfit = Misfit(problem_of(grid, protocol, truth), Walls(0.01, 100.0, True))
-    generator = np.random.default_rng(0)
-    neighbourhood, spoilt = Neighbourhood(grid), truth
+    tools = Tools(Misfit(problem_of(grid, protocol, truth), Walls(0.01, 100.0, True)), Neighbourhood(grid))
+    generator, spoilt = np.random.default_rng(0), truth
     while (spoilt != truth).sum() < wrong:
-        spoilt = LocalSearch(misfit, neighbourhood, count).kicked(spoilt, generator).labels
-    start = Found(spoilt, misfit.of_labels(spoilt))
-    found = min((rounded(misfit, start, count, generator) for _ in range(3)), key=lambda one: one.misfit)
+        spoilt = LocalSearch(tools, count).kicked(spoilt, generator).labels
+    start = Found(spoilt, tools.misfit.of_labels(spoilt))
+    found = min((rounded(tools, start, count, generator) for _ in range(3)), key=lambda one: one.misfit)
     np.testing.assert_array_equal(found.labels, truth)
     assert start.misfit > 100 * found.misfit
+
+
+@pytest.mark.slow
+def test_a_race_tells_between_which_cells_a_shape_lies(grid: Grid, protocol: Protocol) -> None:
+    """Shares of an axon half a cell off, and as blurred as a descent leaves them, round to the axon or its translation.
+
+    Misfits alone would not tell: of what is read off them the partition nearest to the data is another.
+    """
+    axon = mesh.BentAxon(6.7, 16.0, 2).label(grid)
+    tools = Tools(Misfit(problem_of(grid, protocol, axon), Walls(0.01, 100.0, True)), Neighbourhood(grid))
+    search, workers = LocalSearch(tools, 2), Workers(grid.comm, tools)
+    shares = tools.neighbourhood.shifted(axon.astype(float), np.array([2.3, -1.9, 1.4]))
+    starts = displaced(workers, search, [shares], np.random.default_rng(0))
+    values = [one.misfit for one in starts]
+    assert values == sorted(values)
+    assert len({one.labels.tobytes() for one in starts}) == len(starts) > 100
+    images = [axon, *tools.neighbourhood.translated(axon)]
+
+    def off(labels: IntArray) -> int:
+        return min(int((labels != one).sum()) for one in images)
+
+    assert off(starts[0].labels) > 0
+    found = raced(workers, search, starts, np.random.default_rng(0))
+    assert found[0].misfit == min(one.misfit for one in found)
+    np.testing.assert_array_equal(found[0].labels, axon)
+
+
+def test_what_a_race_finds_does_not_depend_on_the_number_of_workers(
+    grid: Grid, problem: InversionProblem, ball: IntArray
+) -> None:
+    tools = Tools(Misfit(problem, Walls(0.01, 100.0, True)), Neighbourhood(grid))
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            search, workers = LocalSearch(tools, 2), Workers(grid.comm, tools)
+            generator = np.random.default_rng(3)
+            starts = [search.kicked(ball, generator) for _ in range(4)]
+            with threadpool_limits(1, user_api="blas"):
+                found.append(raced(workers, search, starts, generator))
+    finally:
+        torch.set_num_threads(before)
+    assert [one.misfit for one in found[0]] == [one.misfit for one in found[1]]
+
+
+def test_a_search_ends_when_its_time_is_up(grid: Grid, problem: InversionProblem) -> None:
+    """No iteration begins that would not end in time, and those before a resume count."""
+    first, second = (LabelSearchSettings(minutes=1).start(objective_of(grid, problem)) for _ in range(2))
+    assert not first.converged
+    first.look(0, STAGE)
+    first.move()
+    assert 0 < first.state.spent == first.state.longest < 60
+    first.state = replace(first.state, spent=60 - 0.9 * first.state.longest)
+    assert first.converged
+    second.load_state_dict(first.state_dict())
+    assert second.converged
 
 
 def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objective:
@@ -315,7 +380,7 @@ def test_complex_signals_are_explained_up_to_the_noise_of_each_part(protocol: Pr
 
 @pytest.mark.parametrize(
     ("error", "excess", "idle", "ends"),
-    [(0.0202, 0.9, 0, True), (0.0204, 1.9, 20, True), (0.0205, 1.9, 19, False), (0.0206, 2.9, 99, False)],
+    [(0.0202, 0.9, 0, True), (0.0204, 1.9, 10, True), (0.0205, 1.9, 9, False), (0.0206, 2.9, 99, False)],
 )
 def test_a_search_goes_on_where_more_than_noise_is_left(
     protocol: Protocol, error: float, excess: float, idle: int, ends: bool
@@ -409,6 +474,8 @@ def test_it_says_what_it_cannot_use(grid: Grid, problem: InversionProblem) -> No
         LabelSearchSettings().start(Objective(problem, torch.nn.Linear(1, 1), {}))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 1"):
         LabelSearchSettings(patience=0)
+    with pytest.raises(InputError, match="more than 0"):
+        LabelSearchSettings(minutes=0.0)
 
 
 @pytest.mark.parametrize(

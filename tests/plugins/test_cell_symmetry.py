@@ -14,10 +14,12 @@ from dmrifw_cell_labels.rounding import rounded
 from dmrifw_cell_labels.search import LocalSearch
 from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import PointGroup, Symmetry, patterns, shown
+from dmrifw_cell_labels.thorough import polished
+from dmrifw_cell_labels.tools import Tools
 
 from dmrifw import mesh
 from dmrifw.bridge import Simulator
-from dmrifw.inversion import InversionProblem
+from dmrifw.inversion import InversionProblem, Workers
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
 from dmrifw.typing import BoolArray, ComplexArray, FloatArray, IntArray
@@ -226,9 +228,10 @@ def test_symmetric_shares_lead_to_a_symmetric_truth(
         before, after = descent.step(gray, 0.0 if step < 14 else 0.2)
         assert after <= before
         np.testing.assert_allclose(symmetry.averaged(descent.shares), descent.shares, atol=1e-12)
-    search = LocalSearch(misfit, Neighbourhood(grid), 2, symmetry)
+    tools = Tools(misfit, Neighbourhood(grid))
+    search = LocalSearch(tools, 2, symmetry)
     start = search.valued(read_off(descent.shares, 0.5))
-    found = search.polished(rounded(misfit, start, 2, generator, symmetry), 10)
+    found = polished(Workers(grid.comm, tools), search, rounded(tools, start, 2, generator, symmetry), 10)
     np.testing.assert_array_equal(found.labels, rod)
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from dmrifw.hookspecs import hookimpl
 from dmrifw.inversion import OptimizerSettings
 from dmrifw.parametrizations import Parametrization, Setting
+from dmrifw.plugins import Positive
 from dmrifw_cell_labels.optimizer import LabelSearch, LabelSearchSettings
 from dmrifw_cell_labels.parametrization import CellLabels
 
@@ -28,9 +29,10 @@ def label_search(
     descent: Count = LabelSearchSettings.descent,
     scans: Count = LabelSearchSettings.scans,
     patience: Count = LabelSearchSettings.patience,
+    minutes: Positive | None = LabelSearchSettings.minutes,
 ) -> LabelSearchSettings:
     """The search for a partition; see `LabelSearchSettings`. Local."""
-    return LabelSearchSettings(setting.seed, descent, scans, patience)
+    return LabelSearchSettings(setting.seed, descent, scans, patience, minutes)
 
 
 @hookimpl

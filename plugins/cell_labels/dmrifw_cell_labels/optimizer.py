@@ -67,7 +67,7 @@ _LEVELS = (0.3, 0.5, 0.7)
 _WORTH_A_START = 4.0
 """Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
 
-_HOPEFUL, _HOPEFUL_OF_TWO, _NEAR = 0.06, 0.03, 0.15
+_HOPEFUL, _HOPEFUL_OF_TWO, _NEAR = 0.12, 0.03, 0.15
 """Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
 move, and kicks, below which one is that has a point reflection alone, as magnitudes always show, and below which any
 other is worth the former."""
@@ -118,11 +118,14 @@ _FAITHFUL, _WITHIN_NOISE = 5e-4, 1.0
 """Error in S/S0, half of what the simulator is asked for, and excess over the noise, in standard deviations, either of
 which a partition that explains signals has at most."""
 
-_PLAUSIBLE, _LASTING = (2e-3, 2.0), 20
+_PLAUSIBLE, _LASTING = (2e-3, 2.0), 10
 """Error in S/S0 beyond the noise, and excess, either of which the best of so many iterations may have."""
 
 _TELLING = 0.02
 """Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
+
+_LEAST_SECONDS, _SECONDS_PER_CELL = 570.0, 0.6
+"""How long a search takes at most, unless it is told: the larger of the two."""
 
 _WORTH_A_CHECK = 1e-2
 """Error in S/S0 below which the simulator is asked: of a leaky tissue its tolerance may be that large a part."""
@@ -138,17 +141,22 @@ class LabelSearchSettings:
         scans: Iterations after them that turn the shares into partitions.
         patience: Iterations without a better partition after which compartments are cut in two, and after which, when
             that does not help either, the attempt ends and the next begins elsewhere.
+        minutes: Time in iterations, those before a resume included: none begins that would not end in it if it took as
+            long as the longest. By default 9.5, or 0.6 s for each cell if that is more.
     """
 
     seed: int = 0
     descent: int = 20
     scans: int = 1
     patience: int = 4
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)}", "give at least 1", key=name)
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"minutes = {self.minutes}", "give more than 0", key="minutes")
 
     def start(self, objective: Objective) -> LabelSearch:
         """See `OptimizerSettings.start`. Local.
@@ -199,12 +207,16 @@ class LabelSearch:
         self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
+        by_default = max(_LEAST_SECONDS, _SECONDS_PER_CELL * len(grid.cells))
+        self._seconds = by_default if settings.minutes is None else 60 * settings.minutes
         self.state = State.new(len(grid.cells))
 
     @property
     def converged(self) -> bool:
-        """See `Optimizer`. What may explain the signals counts when nothing better turns up."""
+        """See `Optimizer`. What may explain the signals counts when nothing better turns up, or no time is left."""
         state, (least, excess) = self.state, _PLAUSIBLE
+        if state.spent + state.longest > self._seconds:
+            return True
         if state.error <= _FAITHFUL or state.excess <= _WITHIN_NOISE:
             return True
         allowed = max(_FAITHFUL, min(least, _TELLING * self._hopeless))
@@ -230,7 +242,10 @@ class LabelSearch:
         if self.state.misfit < before:
             error, rest = self._error()
             self.state = replace(self.state, error=error, noise=rest.noise, excess=rest.excess)
-        seconds = {"search_seconds": searched - started, "check_seconds": time.perf_counter() - searched}
+        ended = time.perf_counter()
+        took = self._problem.comm.bcast(ended - started)
+        self.state = replace(self.state, spent=self.state.spent + took, longest=max(self.state.longest, took))
+        seconds = {"search_seconds": searched - started, "check_seconds": ended - searched}
         return {"signal_error": min(self.state.error, 1e3)} | seconds
 
     def state_dict(self) -> dict[str, Any]:

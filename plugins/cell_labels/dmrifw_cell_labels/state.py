@@ -40,6 +40,8 @@ class State:
         age: Iterations after it.
         stale: Iterations since they found something better.
         idle: Iterations since any attempt did.
+        spent: Time that iterations took, s.
+        longest: Time of the longest.
     """
 
     shares: FloatArray
@@ -64,6 +66,8 @@ class State:
     age: int = 0
     stale: int = 0
     idle: int = 0
+    spent: float = 0.0
+    longest: float = 0.0
 
     @classmethod
     def new(cls, cells: int) -> State:
