@@ -22,7 +22,7 @@ _WALL = 0.3
 _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_FEW, _MANY = 24, 180
+_FEW, _MANY = 60, 180
 """Measurements of each sequence that are used, those where there is noise: noiseless ones repeat each other, noisy ones
 are averaged."""
 

@@ -148,7 +148,7 @@ class LabelSearchSettings:
     seed: int = 0
     descent: int = 20
     scans: int = 1
-    patience: int = 4
+    patience: int = 2
     minutes: float | None = None
 
     def __post_init__(self) -> None:
@@ -300,12 +300,17 @@ class LabelSearch:
             search, workers = self._search(state.count), self._workers
             better = polished(workers, search, state.known[0], _STEPS)
             return self._kept(state, settle(workers, search, better, _STEPS, places=None))
-        if state.stale < settings.patience:
+        if not len(state.pool) or state.stale < (settings.patience if self._is_told(state, attempt) else 0):
             return self._hopped(state, generator)
         possible = _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
         if possible and state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
+
+    def _is_told(self, state: State, attempt: Attempt) -> bool:
+        """Whether shares explain the data: others are mostly of a wrong shape, and not worth more than a race."""
+        gray = self._misfit.gray(*self._kind(state, attempt, FINEST))
+        return state.count > 2 or gray.explained(with_the_rest(state.shares), _WITHIN)
 
     def _cloud(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """Shares at random, of about the volume that signals of the longest echo time are of.
