@@ -35,7 +35,7 @@ _EVENLY = 1.1673039782614187 ** -np.arange(1, 5)
 _WIDTHS = (0.25, 0.45)
 """Kernels that read shares off, between which they are drawn, over the spacing of the grid."""
 
-_GUIDES, _NEAR = 4, 3
+_GUIDES, _NEAR = 8, 6
 """Partitions that are tried at all places, and places near the best of those that the others are tried at."""
 
 
