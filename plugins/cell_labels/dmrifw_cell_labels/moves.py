@@ -179,11 +179,11 @@ class Neighbourhood:
         Local.
         """
         first, *others = shapes
-        middle = self._middle(first)
+        middle = self.middle_of(first)
         place = self.vertices - shift
         seen = [self._read(first, place, width)]
         for other in others:
-            offset = self._middle(other)
+            offset = self.middle_of(other)
             readings = [self._read(other, offset + sign * (place - middle), width) for sign in (1.0, -1.0)]
             seen.append(max(readings, key=lambda one: float(one @ seen[0])))
         return self._filled(np.mean(seen, axis=0), float(self.volumes @ first))
@@ -194,16 +194,13 @@ class Neighbourhood:
         volume, left = self.volumes @ shares, self.volumes @ seen
         return np.clip(seen * min(volume / max(left, 1e-300), _MOST_REFILLED), 0.0, 1.0)
 
-    def middle_of(self, labels: IntArray) -> FloatArray:
-        """(3,) mean of the middles of the cells that (E,) labels put in compartments, um. Local."""
-        return np.asarray(self._middles[labels > 0].mean(axis=0))
-
     def to_middle(self, shares: FloatArray) -> FloatArray:
         """(3,) displacement that takes (E,) shares to the middle of the grid, by their extent, um. Local."""
         inside = self._middles[shares > 0.5 * shares.max()]
         return np.asarray(self._centre - (inside.max(axis=0) + inside.min(axis=0)) / 2)
 
-    def _middle(self, shares: FloatArray) -> FloatArray:
+    def middle_of(self, shares: FloatArray) -> FloatArray:
+        """(3,) middle of mass of (E,) shares, um. Local."""
         weights = self.volumes * shares
         return np.asarray(weights @ self._middles / max(float(weights.sum()), 1e-300))
 

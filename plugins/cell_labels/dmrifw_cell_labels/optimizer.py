@@ -23,8 +23,7 @@ from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Level, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
-from dmrifw_cell_labels.race import displaced, raced
-from dmrifw_cell_labels.rounding import rounded
+from dmrifw_cell_labels.race import displaced, each_rounded, raced
 from dmrifw_cell_labels.search import Found, LocalSearch
 from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import Symmetry
@@ -391,9 +390,9 @@ class LabelSearch:
         values = self._workers.map(_value_of_shares, shifted)
         led = [Descent(shifted[one][0], descent.symmetry) for one in np.argsort(values, kind="stable")]
         for count in _RACE:
-            raced = self._workers.map(descended, [(kind, one, 0.0, 1) for one in led[:count]])
-            raced.sort(key=lambda one: one[1])
-            led, value = [one for one, _ in raced], raced[0][1]
+            found = self._workers.map(descended, [(kind, one, 0.0, 1) for one in led[:count]])
+            found.sort(key=lambda one: one[1])
+            led, value = [one for one, _ in found], found[0][1]
         return led[0], value
 
     def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
@@ -431,9 +430,9 @@ class LabelSearch:
         least = min(one.misfit for one in starts)
         different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
         first, *others = sorted(different, key=lambda one: one.misfit)
-        found = self._rounded([first], attempt.count, generator, attempt.symmetry)
+        found = each_rounded(self._workers, search, [first], generator)
         if not self._is_near(found[0].labels, enough):
-            found += self._rounded(others, attempt.count, generator, attempt.symmetry)
+            found += each_rounded(self._workers, search, others, generator)
         best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
         return search.descend(best, _STEPS) if self._is_near(best.labels, _HOPEFUL) else best
 
@@ -443,7 +442,8 @@ class LabelSearch:
         The mixture is that of the best partition: signals of closed compartments hardly tell how far apart they are, so
         of places between the cells the first shares find any.
         """
-        kind, tried = (SHARP, self._alike(state, state.pool[0]).like), []
+        state = self._alike(state, state.pool[0])
+        kind, tried = (SHARP, state.like), []
         draw = partial(generator.standard_normal, (state.count - 1, 3))
         for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
             far = generator.uniform(*_MOVED) * self._neighbourhood.spacing / np.linalg.norm(way, axis=1).max()
@@ -453,15 +453,9 @@ class LabelSearch:
                 shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
                 tried.append((kind, Descent(shares, attempt.symmetry), 0.0, _LONG_TRIAL))
         best = min(self._workers.map(descended, tried), key=lambda one: one[1])[0]
-        return self._sharper(_after(state, best), attempt)
-
-    def _sharper(self, state: State, attempt: Attempt) -> State:
-        """The state with shares bettered in a mixture corrected by the best partition."""
-        state = self._alike(state, state.pool[0])
-        descent = _descent(replace(state, radius=0.5), attempt)
         for binary in (0.0, _BINARY):
-            descent, _ = descended(self._tools, (SHARP, state.like), descent, binary, self.settings.descent)
-        return _after(state, descent)
+            best, _ = descended(self._tools, kind, best, binary, self.settings.descent)
+        return _after(state, best)
 
     def _is_near(self, labels: IntArray, least: float) -> bool:
         """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""
@@ -492,15 +486,6 @@ class LabelSearch:
         first, *others = raced(self._workers, search, starts, generator)
         best = settle(self._workers, search, first, _STEPS, state.known)
         return self._kept(state, best, first, *others)
-
-    def _rounded(
-        self, starts: list[Found], count: int, generator: np.random.Generator, symmetry: Symmetry | None = None
-    ) -> list[Found]:
-        """Where rounded steps lead from each of some partitions."""
-        draws = generator.spawn(len(starts))
-        return self._workers.map(
-            rounded, [(one, count, draw, symmetry) for one, draw in zip(starts, draws, strict=True)]
-        )
 
     def _cut(self, state: State, generator: np.random.Generator) -> State:
         """The attempt goes on with a compartment cut in two, where that explains much more; otherwise it is over."""

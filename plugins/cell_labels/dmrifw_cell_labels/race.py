@@ -23,11 +23,11 @@ _LAPS = ((48, 1), (20, 2), (8, MOST_STEPS))
 """Partitions that take steps, at most, and how many steps each takes."""
 
 _SCANNED = 256
-"""Displacements that are looked at: about 0.7 um apart on the published grid."""
+"""Displacements that are looked at: about 1 um apart on the published grid."""
 
 _WHERE_NOTHING_LEAKS, _CELLS = 2, 576
 """Part of both in a tissue that nothing leaves, where signals tell a place better and take three times as long; and
-cells for which they are: of four times as many half, since these take ten times as long."""
+cells for which they are: of four times as many half, since each takes longer."""
 
 _EVENLY = 1.1673039782614187 ** -np.arange(1, 5)
 """Steps of a sequence that fills four dimensions evenly; the number is the root of x^5 = x + 1 (R_4 of M. Roberts)."""
@@ -77,12 +77,20 @@ def raced(
         count = _part(most, search)
         if search.misfit.leaky and number < len(_LAPS):
             found = _placed(workers, search, found, count)
-        draws = generator.spawn(min(count, len(found)))
-        pairs = zip(found, draws, strict=False)
-        found = _sorted(
-            workers.map(rounded, [(one, search.count, drawn, search.symmetry, steps) for one, drawn in pairs])
-        )
+        found = _sorted(each_rounded(workers, search, found[:count], generator, steps))
     return found
+
+
+def each_rounded(
+    workers: Workers[Tools],
+    search: LocalSearch,
+    starts: Sequence[Found],
+    generator: np.random.Generator,
+    steps: int = MOST_STEPS,
+) -> list[Found]:
+    """Where rounded steps lead from each of some partitions; see `rounded`. For rank 0."""
+    pairs = zip(starts, generator.spawn(len(starts)), strict=True)
+    return workers.map(rounded, [(one, search.count, draws, search.symmetry, steps) for one, draws in pairs])
 
 
 def _part(most: int, search: LocalSearch) -> int:
@@ -99,16 +107,18 @@ def _placed(workers: Workers[Tools], search: LocalSearch, starts: Sequence[Found
     grid, seen = search.neighbourhood, set[bytes]()
     everywhere: list[list[IntArray]] = []
     for one in starts:
+        if len(everywhere) == count:
+            break
         images = [one.labels, *grid.translated(one.labels)]
         name = min(image.tobytes() for image in images)
-        if name not in seen and len(everywhere) < count:
+        if name not in seen:
             everywhere.append(images)
         seen.add(name)
     guides = _best_of_each(workers, everywhere[:_GUIDES])
-    best = grid.middle_of(min(guides, key=lambda one: one.misfit).labels)
+    best = grid.middle_of(min(guides, key=lambda one: one.misfit).labels > 0)
     near = []
     for images in everywhere[_GUIDES:]:
-        distances = [float(np.linalg.norm(grid.middle_of(one) - best)) for one in images]
+        distances = [float(np.linalg.norm(grid.middle_of(one > 0) - best)) for one in images]
         near.append([images[number] for number in np.argsort(distances, kind="stable")[:_NEAR]])
     return _sorted([*guides, *_best_of_each(workers, near)])
 
