@@ -406,12 +406,12 @@ class LabelSearch:
         if not len(state.pool) or (room and stale < _KICKS - 1):
             state = self._apart(state, attempt, generator) if len(state.pool) else state
             starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
-            best = self._led(search, starts, attempt, generator, enough=_HOPEFUL)
+            best = self._led(search, starts, generator, enough=_HOPEFUL)
         elif room or stale == 0:
             best = polished(self._workers, search, state.known[0], _STEPS)
         else:
             starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
-            best = self._led(search, starts, attempt, generator)
+            best = self._led(search, starts, generator)
         state = self._kept(state, best)
         if state.stale:
             state = replace(state, shares=shares)
@@ -422,7 +422,6 @@ class LabelSearch:
         self,
         search: LocalSearch,
         starts: list[Found],
-        attempt: Attempt,
         generator: np.random.Generator,
         enough: float = 0.0,
     ) -> Found:
