@@ -65,9 +65,17 @@ class RunFolder:
     def start(self, text: str) -> None:
         """Make the folder, remove what an earlier run of this command left, and keep the config's text.
 
+        Raises:
+            InputError: It cannot be made.
+
         Local; call it on one rank.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the folder cannot be made ({error.strerror})", "choose another", key="-o", file=self.path
+            ) from error
         for file in self._present(self.own):
             remove(file)
         copy = self.path / CONFIG_COPY

@@ -71,7 +71,7 @@ class Target(WithTables):
     unit: Literal["um^3", "arbitrary"] | None = None
     snr: Positive | None = None
     noise: Literal["gaussian", "rician"] = "gaussian"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @model_validator(mode="after")
     def _one_source(self) -> Target:
@@ -130,7 +130,7 @@ class Inversion(WithTables):
     gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
     iterations: Annotated[int, Field(ge=1)] = 300
     restarts: Annotated[Restarts, BeforeValidator(_count_or_table)] = Restarts()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     target: Annotated[Target, BeforeValidator(_file_or_table)] = Target()
     magnitude: bool = True
     likelihood: Literal["squared", "gaussian", "rician"] = "squared"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,14 +36,17 @@ from dmrifw.report import mesh_hash
 from dmrifw.typing import ComplexArray, FloatArray
 
 if TYPE_CHECKING:
+    import torch
+
     from dmrifw.bridge import Simulator
-    from dmrifw.inversion import Checkpoint, InversionProblem, Observer
+    from dmrifw.inversion import Checkpoint, History, InversionProblem, Observer
 
 CHECKPOINT_SECONDS = 20.0
 """Time between two checkpoints: what a crash may cost."""
 
 RENEWAL_ITERATIONS = 10
-"""Iterations between two states that a checkpoint may hold: what an interruption, and a crash on top, may cost."""
+"""Iterations between two states that a checkpoint may hold: what an interruption, and a crash on top, may cost.
+Optimizers may ask for another number."""
 
 
 def invert(config_file: Path, output: Path, *, resume: bool, force: bool, console: Console) -> None:
@@ -79,13 +82,13 @@ def run_inversion(
     console.print(geometry_line(plan.case), soft_wrap=True)
     console.print(plan.told, soft_wrap=True)
     with watch.lap("simulator and target"):
-        problem = plan.problem()
-    if is_first() and not resume:
-        folder.start(plan.case.config.text)
+        problem = plan.problem(resume)
     outcome = plan.solve(problem, resume, console, watch)
     if is_first():
         written = outcome.write(output, watch)
         console.print(outcome.table())
+        if outcome.result.ending:
+            console.print(f"ended because {outcome.result.ending}", soft_wrap=True)
         console.print(f"written to {output}/: {', '.join([*written, HISTORY, CHECKPOINT])}", soft_wrap=True)
     return outcome
 
@@ -114,6 +117,8 @@ class _Plan:
 
         case, target = self.case, self.target
         content = case.config.model_dump(include={"tissue", "solver", "inversion"})
+        for limit in getattr(self.search.optimizer, "limits", ()):
+            content["inversion"].get(self.search.settings.optimizer, {}).pop(limit, None)
         content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
         content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
         content["mesh"] = None if self.truth is None else mesh_hash(self.truth.grid)
@@ -126,20 +131,26 @@ class _Plan:
 
         plugins.check_same_on_all_ranks(self.case.grid.comm)
 
-    def problem(self) -> InversionProblem:
-        """The simulator and the target, which is simulated where no file gives it. Collective."""
+    def problem(self, resume: bool) -> InversionProblem:
+        """The simulator and the target, which is simulated where neither a file nor a checkpoint gives it.
+
+        Collective.
+        """
         import torch
 
         from dmrifw.inversion import InversionProblem, add_noise
 
         if self.case.grid.comm.size > 1:
             torch.set_num_threads(1)  # ranks share the cores
-        settings, wanted = self.search.settings, target_of(self.case)
+        settings, wanted, comm = self.search.settings, target_of(self.case), self.case.grid.comm
         simulator = self.case.simulator()
-        target = self.target if self.target is not None else self._simulated_target(simulator)
+        target = self._kept_target() if resume else None
         with blame("inversion", self.case.config.path, other={"protocol": "", "snr": "inversion.target"}):
-            if wanted.snr is not None:
-                target = add_noise(target, self.case.protocol, wanted.snr, wanted.seed, wanted.noise)
+            if target is None:
+                target = self.target if self.target is not None else self._simulated_target(simulator)
+                if wanted.snr is not None:
+                    target = add_noise(target, self.case.protocol, wanted.snr, wanted.seed, wanted.noise)
+            target = comm.bcast(target)  # ranks that add in another order would each have other last digits
             return InversionProblem(
                 simulator,
                 target,
@@ -149,6 +160,12 @@ class _Plan:
                 sigma=settings.sigma,
                 arbitrary_unit=wanted.arbitrary_unit,
             )
+
+    def _kept_target(self) -> ComplexArray | None:
+        """(n,) that of the checkpoint, to the last digit; None where it keeps none."""
+        from dmrifw.inversion.loop import TARGET
+
+        return together(self.checkpoint.read).get(TARGET)
 
     def _simulated_target(self, simulator: Simulator) -> ComplexArray:
         import torch
@@ -179,11 +196,11 @@ class _Plan:
                     search.optimizer,
                     search.settings.iterations,
                     gradient_rules=list(search.gradient_rules.values()),
-                    observers=self._observers(console),
+                    observers=self._observers(console, resume),
                     diagnostics=self.subject.diagnostics,
                     checkpoint=self.checkpoint,
                     resume=resume,
-                    renewal=RENEWAL_ITERATIONS,
+                    renewal=getattr(search.optimizer, "renewal", RENEWAL_ITERATIONS),
                     restarts=search.restarts,
                 )
         except Interrupted as stop:
@@ -193,11 +210,32 @@ class _Plan:
         with watch.lap("judging the result"):
             return Outcome.of(self.case, self.told, self.subject, problem, result, search.options)
 
-    def _observers(self, console: Console) -> list[Observer]:
+    def _observers(self, console: Console, resume: bool) -> list[Observer]:
         from dmrifw.inversion import HistoryWriter, ProgressBar
 
         path = self.folder.path
-        return [ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
+        begun = _Begun(self.folder, self.case.config.text, resume)
+        return [begun, ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Makes the run folder when the inversion begins, and not before: what is refused costs no earlier results."""
+
+    folder: RunFolder
+    text: str
+    resume: bool
+
+    def on_start(self, iterations: int, history: History) -> None:
+        """See `Observer`."""
+        if not self.resume:
+            self.folder.start(self.text)
+
+    def on_iteration(self, row: Mapping[str, float], fields: Mapping[str, torch.Tensor]) -> None:
+        """See `Observer`."""
+
+    def on_end(self, history: History) -> None:
+        """See `Observer`."""
 
 
 def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, force: bool) -> _Plan:

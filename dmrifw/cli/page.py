@@ -23,6 +23,9 @@ _FACTS = {
 }
 """The metrics at the top of the page, before those of the subject: their form, and what they mean."""
 
+_BUILT_IN = ("adam", "gauss-newton")
+"""Optimizers whose loss is a sum of data term and priors."""
+
 
 def page_of(outcome: Outcome, folder: Path, watch: Stopwatch) -> Page:
     """The page of an inversion.
@@ -65,9 +68,10 @@ def page_of(outcome: Outcome, folder: Path, watch: Stopwatch) -> Page:
 def _summary(outcome: Outcome) -> list[str]:
     case, metrics = outcome.case, outcome.metrics
     starts = f" and {metrics['starts']} starts, of which the best" if "starts" in metrics else ""
+    ended = f" The search ended because {outcome.result.ending}." if outcome.result.ending else ""
     return [
         f"{metrics['iterations']} iterations{starts} took the loss from {metrics['loss_initial']:.4g} "
-        f"to {metrics['loss_final']:.4g}.",
+        f"to {metrics['loss_final']:.4g}.{ended}",
         outcome.subject.summary(outcome.fields),
         f"{len(case.protocol)} signals of {len(np.unique(case.protocol.sequence))} sequences, "
         f"b up to {case.protocol.bvals.max():g} s/mm².",
@@ -99,10 +103,16 @@ def _figures(outcome: Outcome, folder: Path, notes: list[str]) -> Iterator[Figur
 
 
 def _loss_caption(outcome: Outcome) -> str:
+    if _optimizer(outcome) not in _BUILT_IN:
+        return f"The loss is what {_optimizer(outcome)} lowers: its documentation tells what that is made of."
     kind = outcome.case.config.inversion.likelihood if outcome.case.config.inversion else "squared"
     compared = {"squared": "squared differences", "gaussian": "a Gaussian likelihood", "rician": "a Rician likelihood"}
     told = f"The loss is the sum of its terms: {compared[kind]} of the signals, and the priors."
     return told + " The schedule changes which sequences count, so steps in the data term are no accidents."
+
+
+def _optimizer(outcome: Outcome) -> str:
+    return outcome.case.config.inversion.optimizer if outcome.case.config.inversion else ""
 
 
 def _seconds(outcome: Outcome, watch: Stopwatch) -> dict[str, float]:
@@ -133,7 +143,7 @@ def _settings(outcome: Outcome) -> Iterator[Setting]:
         "inversion.sigma": problem.sigma,
         "inversion.target.unit": "arbitrary" if problem.arbitrary_unit else "um^3",
     }
-    idle = "inversion.adam." if "damping" in outcome.result.history.columns else "inversion.gauss-newton."
+    idle = tuple(f"inversion.{one}." for one in _BUILT_IN if one != _optimizer(outcome))
     found = {one.key: one for one in _walk(case.config, "") if not one.key.startswith(idle)}
     for key, value in made.items():
         if value is not None and key not in found:

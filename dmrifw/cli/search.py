@@ -63,6 +63,7 @@ def build_search(case: Case) -> Search:
     """
     from dmrifw import plugins
     from dmrifw.inversion import Restarts
+    from dmrifw.optimizers import check_together
 
     file = case.config.path
     settings = required_inversion(case)
@@ -87,6 +88,9 @@ def build_search(case: Case) -> Search:
     options = {name: _options(factory) | settings.tables.get(name, {}) for name, factory in factories.items()}
     optimizer = _optimizer(settings, setting, file)
     restarts = Restarts(**settings.restarts.model_dump(), seed=settings.seed)
+    with blame("inversion", file):
+        check_together(optimizer, parametrization, priors, list(gradient_rules.values()), schedule, restarts.count)
+        _check_priors(settings, parametrization, priors)
     return Search(settings, parametrization, priors, schedule, gradient_rules, optimizer, restarts, options)
 
 
@@ -142,6 +146,23 @@ def _optimizer(settings: Inversion, setting: Setting, file: Path) -> OptimizerSe
         return built_in[name]()
     except InputError as error:
         raise InputError(error.fault, error.mend, key=f"inversion.{name}.{error.key}", file=file) from error
+
+
+def _check_priors(settings: Inversion, parametrization: Parametrization, priors: Mapping[str, Prior]) -> None:
+    """Refuse a prior on fields that the unknown does not have."""
+    import torch
+
+    with torch.no_grad():
+        fields = parametrization()
+        for index, (name, prior) in enumerate(priors.items()):
+            try:
+                prior(fields, 0)
+            except KeyError as error:
+                raise InputError(
+                    f"{name!r} is about {error}, and {settings.parametrization!r} gives {', '.join(fields)}",
+                    "name a prior that suits",
+                    key=f"priors[{index}]",
+                ) from error
 
 
 def _build_each(

@@ -14,6 +14,8 @@ from dmrifw.errors import DmrifwError, InputError
 DEBUG_VARIABLE = "DMRIFW_DEBUG"
 """Set to anything but 0 to see the traceback of an error."""
 
+_INTERRUPTED = "interrupted"
+
 _UsageError: Any = typer.BadParameter.__base__
 """Click's UsageError, which some versions of typer bring along and others import."""
 
@@ -25,7 +27,8 @@ class Stopped(DmrifwError):
 def outcome(work: Callable[[], Any]) -> tuple[int, str]:
     """The exit status of some work, and the line that says why it is not 0. Local."""
     try:
-        return int(work() or 0), ""
+        status = int(work() or 0)
+        return status, _INTERRUPTED if status == 130 else ""  # typer makes Ctrl-C a status of its own
     except (KeyboardInterrupt, Exception) as error:
         if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
             traceback.print_exception(error)
@@ -38,7 +41,7 @@ def _told(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Stopped):
         return 130, str(error)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return 130, "interrupted"
+        return 130, _INTERRUPTED
     if isinstance(error, _UsageError):
         return 2, f"{error.format_message() or 'no command is given'}; see dmrifw --help"
     if isinstance(error, DmrifwError):

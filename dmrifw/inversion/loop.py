@@ -24,13 +24,16 @@ from dmrifw.inversion.observers import Observer, observing
 from dmrifw.inversion.optimizer import Fields, Look, Objective, detached
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.inversion.restarts import Restarts, Starts
-from dmrifw.optimizers import OptimizerSettings
+from dmrifw.optimizers import OptimizerSettings, check_together
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule
 
 RENEWAL = 10
 """Iterations between two renewals, by default."""
+
+TARGET = "target"
+"""Where a checkpoint keeps the target: simulated again, by several ranks, its last digits would be others."""
 
 _RETREATS = 20
 """How often a step is halved that led to where there is no loss."""
@@ -61,11 +64,13 @@ class Result:
         fields: The fields after the last step of the best start, detached, replicated.
         history: One row per iteration, those before a resume and of other starts included.
         start: The best start, counted from 0: the one whose signals are nearest to the target.
+        ending: Why the last start ended, in words; nothing where that was before a resume.
     """
 
     fields: dict[str, torch.Tensor]
     history: History
     start: int = 0
+    ending: str = ""
 
     @property
     def iterations(self) -> int:
@@ -120,7 +125,7 @@ def invert(
         parametrization: The unknown; its parameters are changed in place.
         priors: Penalties by name; the history keeps each as `prior_NAME`.
         schedule: The terms of each iteration.
-        optimizer: How to step: `AdamSettings` or `GaussNewtonSettings`.
+        optimizer: How to step: `AdamSettings`, `GaussNewtonSettings`, or those of a plugin.
         iterations: Iterations of each start in all, those before a resume included; at least 1. An optimizer that can
             tell that it has converged stops earlier, once the schedule brings no other measurements.
         gradient_rules: What happens to the gradient before a step of Adam, one rule after the other.
@@ -136,7 +141,8 @@ def invert(
         The fields found and the history.
 
     Raises:
-        InputError: `iterations` or `renewal` is below 1, or the checkpoint is missing, damaged or another inversion's.
+        InputError: `iterations` or `renewal` is below 1, the checkpoint is missing, damaged or another inversion's, or
+            the optimizer refuses what it is to go together with.
         ConvergenceError: The loss or its gradient is not finite; the step is not taken.
         Interrupted: Ctrl-C or SIGTERM came in on some rank; the checkpoint has been written.
 
@@ -168,7 +174,7 @@ def invert(
                 raise Interrupted(len(run.history), checkpoint.path if checkpoint else None)
         run.save()
     with torch.no_grad():
-        return Result(detached(parametrization()), run.history, starts.best)
+        return Result(detached(parametrization()), run.history, starts.best, run.ending)
 
 
 @dataclass
@@ -186,7 +192,10 @@ class _Run:
     renewed: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        aim, further = self.objective, self.starts.settings.count
+        check_together(self.settings, aim.parametrization, aim.priors, aim.gradient_rules, self.schedule, further)
         self.optimizer = self.settings.start(self.objective)
+        self.ending = ""
 
     @property
     def problem(self) -> InversionProblem:
@@ -206,16 +215,22 @@ class _Run:
         """Whether all iterations of a start are done, or no step is of use any more."""
         done = self.done
         if done >= self.iterations or not self.optimizer.converged:
+            self.ending = f"all {self.iterations} iterations are done"
             return done >= self.iterations
+        self.ending = getattr(self.optimizer, "ending", "no further step is of use")
         weights = {self.schedule(iteration).sequence_weights for iteration in range(max(0, done - 1), self.iterations)}
         return len(weights) == 1
 
     def end_start(self) -> None:
-        """Judge where a start has led to, and go on to the next one, or to the best. Collective."""
+        """Judge where a start has led to, and go on to the next one, or to the best.
+
+        The simulation also makes sure that there is a loss where the last step led. Collective.
+        """
         error = self._where_there_is_a_loss(self.done, lambda: self.problem.relative_error(self._fields()))
         if self.starts.settings.count:
             self.starts.end(self.problem.comm.bcast(error, root=0))
-            self.optimizer = self.settings.start(self.objective)
+            if not self.starts.are_over:
+                self.optimizer = self.settings.start(self.objective)
 
     def resume(self) -> None:
         if self.checkpoint is None:
@@ -227,7 +242,8 @@ class _Run:
     def renew(self) -> None:
         """Make a point from which this inversion goes on as one that is resumed there."""
         self.problem.forget()
-        self.renewed = pack(self.objective.parametrization, self.optimizer, self.history) | self.starts.pack()
+        state = pack(self.objective.parametrization, self.optimizer, self.history) | self.starts.pack()
+        self.renewed = state | {TARGET: self.problem.target}
 
     def save(self) -> None:
         """Write the state of the last renewal."""

@@ -72,6 +72,7 @@ class Optimizer(Protocol):
     Attributes:
         mend: What a user can do where numbers are not finite.
         converged: Whether another step under the same terms is of no use. Part of the state.
+        ending: Why, in words; optional.
     """
 
     mend: str

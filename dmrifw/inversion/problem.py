@@ -76,6 +76,7 @@ class InversionProblem:
     Attributes:
         target: (n,) complex, as it was given.
         sigma: The noise that the likelihood reckons with; None for "squared".
+        known_sigma: The same where it was given, and not estimated.
 
     Raises:
         InputError: The target has the wrong length, is not finite, or a sequence has no (or no positive) b = 0 signal;
@@ -98,6 +99,7 @@ class InversionProblem:
         protocol = simulator.protocol
         signal = _checked_target(target, len(protocol))
         scale = unweighted_signal(signal, protocol)
+        self.known_sigma = None if likelihood == "squared" else sigma
         if likelihood != "squared" and sigma is None:
             sigma = estimate_sigma(signal, protocol, magnitude)
         self.simulator = simulator

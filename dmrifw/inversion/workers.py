@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -88,22 +89,25 @@ class Workers(Generic[W]):
 
     def _by_ranks(self, part: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
         self._comm.bcast((part, arguments))
-        shares = self._comm.gather(self._share(part, arguments)) or []
+        shares = [pickle.loads(one) for one in self._comm.gather(self._share(part, arguments)) or []]
         found: list[T] = [shares[number % len(shares)][number // len(shares)] for number in range(len(arguments))]
         for one in found:
             if isinstance(one, Exception):
                 raise one
         return found
 
-    def _share(self, part: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T | Exception]:
-        """What this rank's calls return, or raise."""
+    def _share(self, part: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> bytes:
+        """What this rank's calls return, or raise, pickled: where that fails the others must not wait for it."""
         found: list[T | Exception] = []
         for one in arguments[self._comm.rank :: self._comm.size]:
             try:
                 found.append(part(self._tools, *one))
             except Exception as error:
                 found.append(error)
-        return found
+        try:
+            return pickle.dumps(found)
+        except Exception as error:
+            return pickle.dumps([TypeError(f"what a part returns does not pickle ({error})")] * len(found))
 
     def _forks(self) -> ProcessPoolExecutor:
         if self._pool is None:

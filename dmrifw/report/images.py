@@ -12,6 +12,9 @@ from dmrifw.errors import InputError
 from dmrifw.sequences import Protocol
 from dmrifw.typing import BoolArray, ComplexArray
 
+_SLACK = 0.01
+"""Differences between affines, over the length of a voxel, that are rounding."""
+
 
 def read_image(
     path: str | Path, protocol: Protocol, voxel: Sequence[int] | None = None, mask: str | Path | None = None
@@ -22,14 +25,15 @@ def read_image(
         path: A NIfTI file of four dimensions, real (magnitudes) or complex.
         protocol: The measurements that its volumes are of, in order.
         voxel: Indices i, j, k of the voxel, from 0 on.
-        mask: A NIfTI file of three dimensions; the mean over the voxels where it is not 0 is taken.
+        mask: A NIfTI file of three dimensions on the image's grid; the mean over the voxels where it is neither 0 nor
+            NaN is taken.
 
     Returns:
         (n,) complex signals in the image's unit.
 
     Raises:
-        InputError: A file is missing, no NIfTI or of the wrong shape; the voxel is not in it; the mask is empty; or a
-            signal is not finite.
+        InputError: A file is missing, no NIfTI or of the wrong shape; the voxel is not in it; the mask is empty or lies
+            elsewhere; or a signal is not finite, or negative at b = 0.
 
     Local.
     """
@@ -46,21 +50,29 @@ def read_image(
             raise InputError(told, "give indices from 0 on, each below that size", key="voxel")
         signal = _values(image, path, tuple(voxel))
     else:
-        inside = _mask(Path(str(mask)), image.shape[:3])
+        inside = _mask(Path(str(mask)), image)
         signal = _values(image, path)[inside].mean(axis=0)
     if not np.isfinite(signal).all():
         row = int(np.flatnonzero(~np.isfinite(signal))[0])
         told = f"the signal in volume {row} of {path} is not finite"
         raise InputError(told, "choose other voxels, or mend that volume", key="mask" if voxel is None else "voxel")
+    if not np.iscomplexobj(signal) and signal[protocol.bvals == 0].sum() < 0:
+        told = f"the signal of {path} at b = 0 is negative"
+        raise InputError(told, "give magnitudes, or complex numbers", key="mask" if voxel is None else "voxel")
     return np.asarray(signal, dtype=np.complex128)
 
 
-def _mask(path: Path, shape: tuple[int, ...]) -> BoolArray:
-    image = _load(path, "mask")
+def _mask(path: Path, masked: Any) -> BoolArray:
+    image, shape = _load(path, "mask"), masked.shape[:3]
     if image.shape != shape:
         told = f"{path} has {_size(image.shape)} voxels where the image has {_size(shape)}"
         raise InputError(told, "give a mask of the image's grid", key="mask")
-    inside: BoolArray = _values(image, path) != 0
+    if not np.allclose(image.affine, masked.affine, rtol=0, atol=_SLACK * np.abs(masked.affine[:3, :3]).max()):
+        raise InputError(
+            f"{path} lies elsewhere than the image (affine)", "resample it to the image's grid", key="mask"
+        )
+    values = _values(image, path)
+    inside: BoolArray = (values != 0) & ~np.isnan(values)
     if not inside.any():
         raise InputError(f"{path} has no voxel that is not 0", "give a mask with voxels in it", key="mask")
     return inside

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,15 @@ def test_an_error_in_the_config_does_not_wait_for_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, "invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 2, finished.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_before_anything_is_kept_is_told(
+    number: int, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dmrifw.cli.check.build_case", lambda _: os.kill(os.getpid(), number))
+    assert run(["check", str(config)]) == 130
+    assert capsys.readouterr().err == "dmrifw: interrupted\n"
 
 
 def test_anything_else_is_status_1_in_one_line(

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import meshio
 import numpy as np
 import pytest
 import torch
 
-from dmrifw import hookspecs, plugins
+from dmrifw import hookspecs, plugins, report
 from dmrifw.cli.app import run
 
 pytestmark = pytest.mark.usefixtures("without_pictures")  # but for `finished`, which is made before
@@ -189,6 +190,73 @@ def test_results_are_refused_unless_forced_and_then_leave_nothing_old(
     assert run(["invert", str(source), "-o", str(folder), "--force"]) == 0
     assert json.loads((folder / "metrics.json").read_text())["iterations"] == 2
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_results_outlive_a_config_that_is_refused(
+    late: bool, finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --force, too, and where the simulator must be made to tell; and `check` tells what can be told before."""
+    folder, source = shutil.copytree(finished, tmp_path / "out"), tmp_path / "config.toml"
+    labels = inversion_text.replace("face-permeability", "cell-labels")
+    refused = labels.replace("diffusivity", "density = 2.0\ndiffusivity").replace('["continuity"]', "[]")
+    source.write_text(refused if late else labels)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run(["invert", str(source), "-o", str(folder), "--force"]) == 2
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run(["invert", str(source), "-o", str(tmp_path / "new")]) == 2
+    assert not (tmp_path / "new").exists()
+    assert ("density" if late else "inversion.priors: ") in capsys.readouterr().err
+    if not late:
+        assert run(["check", str(source)]) == 2
+
+
+def test_a_prior_that_does_not_suit_the_unknown_is_told(
+    inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.toml").write_text(inversion_text.replace("continuity", "scaled-jacobian"))
+    assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert (
+        "inversion.priors[0]: 'scaled-jacobian' is about 'points', and 'face-permeability' gives permeability" in told
+    )
+    assert told.count("\n") == 1
+
+
+def test_a_target_that_was_simulated_is_kept_to_the_last_digit(
+    finished: Path, inversion_text: str, tmp_path: Path
+) -> None:
+    with h5py.File(finished / "checkpoint.h5") as file:
+        kept = file["target"][()]
+    np.testing.assert_array_equal(kept, report.read_signals(finished / "result.nc")["target"])
+
+
+def test_a_search_that_ran_out_of_time_goes_on_with_more(
+    inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And tells why it ended."""
+    text = inversion_text.partition("[inversion]")[0].replace("directions = 2", "directions = 9")
+    source, folder = tmp_path / "config.toml", tmp_path / "out"
+    arguments = ["invert", str(source), "-o", str(folder)]
+    source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=1e-6))
+    assert run(arguments) == 0
+    assert "minutes are over" in capsys.readouterr().out
+    assert json.loads((folder / "metrics.json").read_text())["iterations"] == 1
+    source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=5))
+    assert run([*arguments, "--resume"]) == 0
+    assert "ended because all 3 iterations are done" in capsys.readouterr().out.replace("\n", " ")
+    assert json.loads((folder / "metrics.json").read_text())["iterations"] == 3
+    source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=5) + "descent = 3\n")
+    assert run([*arguments, "--resume"]) == 2
+
+
+SHORT = """
+[inversion]
+iterations = 3
+
+[inversion.label-search]
+minutes = {minutes}
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

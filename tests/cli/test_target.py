@@ -35,8 +35,8 @@ def image(inversion_text: str, tmp_path: Path) -> np.ndarray:
     rate = np.linspace(0.3, 1.5, np.prod(SHAPE)).reshape(SHAPE)[..., None]
     values = 700.0 * np.exp(-rate * protocol.bvals * 1e-3)
     save(tmp_path / "dwi.nii.gz", values)
-    mask = np.zeros(SHAPE, dtype=np.uint8)
-    mask[1, 2, 0] = mask[2, 3, 1] = 1
+    mask = np.full(SHAPE, np.nan)  # as some tools write what is outside
+    mask[0, 0, 0], mask[1, 2, 0], mask[2, 3, 1] = 0, 1, 1
     save(tmp_path / "mask.nii.gz", mask)
     return values
 
@@ -76,6 +76,14 @@ FAULTS = {
     "background": ('image = "zero.nii.gz"\nvoxel = [0, 0, 0]', "", "b = 0 signal of sequence 0 is zero", "positive"),
     "mask of another size": ('image = "dwi.nii.gz"\nmask = "dwi.nii.gz"', "mask", "3 x 4 x 2 x 6", "image's grid"),
     "empty mask": ('image = "dwi.nii.gz"\nmask = "empty.nii.gz"', "mask", "no voxel that is not 0", "voxels in it"),
+    "NaN for a mask": (
+        'image = "dwi.nii.gz"\nmask = "nowhere.nii.gz"',
+        "mask",
+        "no voxel that is not 0",
+        "voxels in it",
+    ),
+    "mask elsewhere": ('image = "dwi.nii.gz"\nmask = "moved.nii.gz"', "mask", "lies elsewhere", "resample"),
+    "negative": ('image = "negative.nii.gz"\nvoxel = [0, 0, 0]', "voxel", "b = 0 is negative", "give magnitudes"),
     "two sources": ('image = "dwi.nii.gz"\nvoxel = [0, 0, 0]\npath = "a.nc"', "image", "path and image", "give one"),
     "voxel of nothing": ("voxel = [0, 0, 0]", "voxel", "belongs to image", "give image"),
     "tissue of nothing": ("tissue = { T2 = 50 }", "tissue", "belongs to geometry", "give geometry"),
@@ -99,6 +107,9 @@ def test_what_makes_no_target_is_told_with_its_key(
     table, key, told, mend = fault
     save(tmp_path / "short.nii.gz", image[..., :-1])
     save(tmp_path / "zero.nii.gz", 0.0 * image)
+    save(tmp_path / "negative.nii.gz", -image)
+    save(tmp_path / "nowhere.nii.gz", np.full(SHAPE, np.nan))
+    nibabel.save(nibabel.Nifti1Image(np.ones(SHAPE), np.diag([1.0, 1.0, 2.0, 1.0])), tmp_path / "moved.nii.gz")
     save(tmp_path / "empty.nii.gz", np.zeros(SHAPE, dtype=np.uint8))
     save(tmp_path / "nan.nii.gz", np.where(np.arange(image.shape[3]) == 3, np.nan, image))
     save(tmp_path / "half.nii", image)

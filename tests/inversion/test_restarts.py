@@ -64,6 +64,17 @@ def test_the_best_start_is_kept_and_the_history_tells_them_apart(problem: Invers
     assert found.start == int(np.argmin(ends))
 
 
+def test_an_optimizer_may_refuse_further_starts(problem: InversionProblem) -> None:
+    class Determined(AdamSettings):
+        def check(self, *together: Any) -> None:
+            if together[-1]:
+                raise InputError("it makes new attempts by itself", "leave them out", key="restarts")
+
+    model, stage = Even(len(problem.simulator.grid.faces)), Stage((1.0,) * len(problem.simulator.protocol.waveforms))
+    with pytest.raises(InputError, match=r"restarts.*by itself"):
+        invert(problem, model, {}, lambda _: stage, Determined(), 5, restarts=Restarts(count=1))
+
+
 def test_no_start_follows_one_that_is_good_enough(problem: InversionProblem) -> None:
     assert len(solve(problem, Restarts(count=5, enough=10.0), iterations=4).history) == 4
 

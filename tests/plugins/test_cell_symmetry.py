@@ -58,6 +58,13 @@ def test_a_bcc_grid_has_the_symmetries_of_a_cube(grid: Grid, group: PointGroup) 
         np.testing.assert_allclose(middles[image] - centre, (middles - centre) @ matrix.T, atol=1e-9)
 
 
+def test_a_point_that_no_cell_uses_hides_no_symmetry(grid: Grid, group: PointGroup) -> None:
+    stray = mesh.from_arrays(np.concatenate([grid.points, [[100.0, 0.0, 0.0]]]), grid.cells)
+    assert len(PointGroup.of(stray)) == 48
+    assert len(patterns(stray)) == len(patterns(grid))
+    assert all(np.allclose(*pair) for pair in zip(patterns(stray), patterns(grid), strict=True))
+
+
 def test_a_brick_has_eight_of_them() -> None:
     cube = mesh.bcc_grid(2, 13.4)
     brick = PointGroup.of(replace(cube, points=cube.points * [1.0, 1.2, 1.5]))
@@ -251,6 +258,19 @@ def test_attempts_begin_with_what_signals_show(problem: InversionProblem) -> Non
     free = [number for number, one in enumerate(tried) if one.free]
     assert all(len(one.symmetry.group) == 2 and one.count == 2 for one in tried[: free[0]])
     assert all(one.count == 3 for one in tried[free[-1] + 1 :])
+
+
+def test_three_compartments_are_held_to_a_symmetry(group: PointGroup, problem: InversionProblem) -> None:
+    """Also where signals show a mirror or a turn alone, of which some fields keep nothing but the identity."""
+    tensor = np.array([[1.0, 0.3, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 0.4]])
+    q = problem.simulator.protocol.q
+    phases = np.einsum("ni,i->n", q, [9.0, 5.0, 0.0]) ** 3
+    target = np.exp(-60.0 * np.einsum("ni,ij,nj->n", q, tensor, q) + 1j * phases)
+    mirrored = InversionProblem(problem.simulator, target, magnitude=False)
+    assert shown_by(mirrored, group, plain(mirrored)).sum() == 2
+    tried = [one for one in attempts(mirrored, plain(mirrored), 0.0, 3) if one.count == 3]
+    assert tried
+    assert not any(one.free for one in tried)
 
 
 def test_a_tissue_shows_no_symmetry_that_only_the_box_around_it_has(grid: Grid, group: PointGroup) -> None:

@@ -54,6 +54,12 @@ def test_staged_orders_the_sequences_it_is_given(published: Setting) -> None:
     assert stages == [2, 2, 1, 1, 0, 0, 0]
 
 
+def test_oscillations_are_ordered_by_their_period_and_not_by_their_length() -> None:
+    ladder = Setting(example_setting().grid, Protocol.preset("ogse-ladder"), "permeable", 100)
+    staged = build(schedules()["staged"], ladder, {"sequences": [4, 2, 0, 1, 3]}, "inversion.staged")
+    assert [staged(iteration).sequence_weights.index(1.0) for iteration in (0, 20, 40, 60, 80)] == [0, 1, 2, 3, 4]
+
+
 def test_the_learning_rate_rises_for_50_iterations_decays_to_a_tenth_and_starts_anew(published: Setting) -> None:
     staged = Staged(published)
     factors = [staged(iteration).learning_rate for iteration in range(400)]

@@ -83,7 +83,7 @@ def attempts(problem: InversionProblem, plain: ComplexArray, noise: float, compa
         fields.append(pattern)
         signs = group.signs(pattern)
         part, swaps = group.part(signs != 0), signs[signs != 0] < 0
-        if compartments > 2 and len(part) >= _LEAST_PART * len(group):
+        if compartments > 2 and len(part) >= max(2, _LEAST_PART * len(group)):
             three = whole if len(part) == len(group) else broken
             three.append(Attempt(3, Symmetry.of(part, swaps, 3), pattern=pattern))
         kept = group.part(signs > 0)

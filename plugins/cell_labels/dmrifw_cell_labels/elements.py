@@ -79,8 +79,8 @@ class Elements:
 
     @property
     def reach(self) -> float:
-        """Half the diagonal of the bounding box, um."""
-        return 0.5 * float(np.linalg.norm(np.ptp(self.points, axis=0)))
+        """Distance of the farthest vertex from their middle, um."""
+        return float(np.linalg.norm(self.points, axis=1).max())
 
     def matrix(self, entries: FloatArray) -> FloatArray:
         """(N, N) the symmetric matrix of (P,) entries. Local."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,28 +19,42 @@ Complex: TypeAlias = npt.NDArray[np.complexfloating[Any, Any]]
 Turns: TypeAlias = Sequence[tuple[Real, Real]]
 """Places and vectors that make the position along each axis diagonal."""
 
-_PHASE = 0.7
+_PHASE = 1.4
 """Phase at the edge of the grid, rad, that one time step may add."""
 
-_LEAST_STEPS = 12
-"""Time steps of an interval with gradient, at least."""
+_STEPS, _STEPS_OF_FEW, _STEPS_OF_ONE = 12, 4, 24
+"""Time steps of a stretch with gradient, at least, of one of 1 ms and less, and of an oscillation."""
+
+_OF_A_PULSE = 0.6
+"""Oscillations that a pulse has, at most: it rises and falls, which is half of one."""
+
+_RASTER = 0.25
+"""Length of intervals between breakpoints, ms, up to which neighbours have their steps in common."""
+
+_SAMPLES = 128
+"""Times at which the gradient of a longer interval is looked at."""
+
+_EVEN = 1e-9
+"""Differences between the gradients of steps, over the strongest, that are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interval:
-    """Time between two breakpoints of a waveform, in equal steps.
+    """Time between two breakpoints of a waveform, or between several that are close together, in equal steps.
 
     Attributes:
         step: ms.
-        gradients: Of each step, (n, 3) rad/(um ms); empty where there is none.
+        gradients: Mean of each step, (n, 3) rad/(um ms); empty where there is none.
+        frequency: Of the gradient, 1/ms; 0 of a pulse.
     """
 
     step: float
     gradients: list[FloatArray]
+    frequency: float = 0.0
 
     def of(self, members: IntArray) -> Interval:
         """The same for some of the measurements. Local."""
-        return Interval(self.step, [one[members] for one in self.gradients])
+        return replace(self, gradients=[one[members] for one in self.gradients])
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,20 +248,42 @@ def _first_half(plan: list[Interval]) -> list[Interval]:
 
 
 def _intervals(waveform: Waveform, q: FloatArray, reach: float, coarser: int) -> list[Interval]:
-    """The time steps of a waveform, fine enough for its strongest gradient."""
+    """The time steps of a waveform, fine enough for its strongest gradient and for how often it oscillates."""
     plan = []
-    for number, (start, end) in enumerate(zip(waveform.breakpoints, waveform.breakpoints[1:], strict=False)):
-        length = float(end - start)
-        if length <= 0:
-            continue
-        samples = [waveform.gradient(q, float(time), number) for time in np.linspace(start, end, 5)]
-        peak = max(float(np.linalg.norm(one, axis=1).max()) for one in samples)
+    for start, end, peak, oscillations in _stretches(waveform, q):
+        length = end - start
         if peak == 0:
             plan.append(Interval(length, []))
             continue
-        steps = max(_LEAST_STEPS if length > 1 else 4, int(np.ceil(0.5 * peak * length * reach / _PHASE)))
-        steps = (steps + -steps % 4) // coarser
-        step = length / steps
-        middles = [float(start) + (one + 0.5) * step for one in range(steps)]
-        plan.append(Interval(step, [np.asarray(waveform.gradient(q, time, number)) for time in middles]))
+        least = max(
+            _STEPS if length > 1 else _STEPS_OF_FEW,
+            _STEPS_OF_ONE * oscillations,
+            peak * length * reach / _PHASE,
+        )
+        steps = int(np.ceil(least / 4)) * 4 // coarser
+        area = np.diff(waveform.wavevector(q, np.linspace(start, end, steps + 1)), axis=0)
+        if np.ptp(area, axis=0).max() <= _EVEN * np.abs(area).max():
+            area[:] = area[0]  # to the last bit: phases are made once then
+        frequency = oscillations / length if oscillations > _OF_A_PULSE else 0.0
+        plan.append(Interval(length / steps, list(area * steps / length), frequency))
     return plan
+
+
+def _stretches(waveform: Waveform, q: FloatArray) -> Iterator[tuple[float, float, float, float]]:
+    """Start and end, ms, strongest gradient, rad/(um ms), and number of oscillations of what has its steps in common.
+
+    Told by the strongest measurement, as all of a sequence play one waveform.
+    """
+    strongest = q[[np.argmax(np.linalg.norm(q, axis=1))]]
+    pieces: list[tuple[float, float, FloatArray]] = []
+    for number, (start, end) in enumerate(zip(waveform.breakpoints, waveform.breakpoints[1:], strict=False)):
+        if end > start:
+            times = np.linspace(start, end, 3 if end - start <= _RASTER else _SAMPLES)
+            found = [waveform.gradient(strongest, float(time), number) for time in times]
+            pieces.append((float(start), float(end), np.concatenate(found)))
+    for _, together in groupby(pieces, lambda one: (one[0] if one[1] - one[0] > _RASTER else None, one[2].any())):
+        starts, ends, gradients = zip(*together, strict=True)
+        path = np.concatenate(gradients)
+        peak = float(np.linalg.norm(path, axis=1).max())
+        swing = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
+        yield starts[0], ends[-1], peak, swing / (4 * peak) if peak else 0.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 from dmrifw_cell_labels.elements import spacing
 from dmrifw_cell_labels.mixture import Mixture, Walls
-from dmrifw_cell_labels.partition import Partition, as_bytes, of_bytes
+from dmrifw_cell_labels.partition import Partition, as_bytes, of_bytes, remembering
 
 _WALL = 0.3
 """Penalty of a wall of the grid's mean face area: of two partitions that explain as much, the one with less wall."""
@@ -34,6 +33,10 @@ _EXACT = 5e-4
 
 _TOLD_BY_FEW, _AT_MOST = 0.025, 1.25
 """Standard deviation of an error over the noise that b = 0 shows, about, and what noise may be over what that shows."""
+
+_TOLD_BY_DIRECTIONS, _ROUNDING = 5e-3, 1e-6
+"""Standard deviation, in S/S0, above which what polynomials of directions leave over is noise, and below which what
+signals at b = 0 differ by is none."""
 
 _REMEMBERED = 8
 """Linearizations that are kept: a search comes back to some partitions."""
@@ -115,7 +118,7 @@ class Misfit:
         own = np.arange(len(self.rows))
         self._entries: IntArray = own if self._magnitude else np.concatenate([own, self._mixture.imaginary])
         self._partition = Partition(self.grid, self._mixture.elements, protocol, self.rows, walls)
-        self._remembered = lru_cache(_REMEMBERED)(self._linearize)
+        self._remembered = remembering(self._linearize, _REMEMBERED)
         self._biases: dict[tuple[Level, bytes], ComplexArray] = {}
         inside = ~self.grid.is_exterior
         self.sides: IntArray = self.grid.face_cells[inside]
@@ -191,7 +194,7 @@ class Misfit:
         error = float(np.sqrt(np.mean(np.abs(difference) ** 2) / (1 if self._magnitude else 2)))
         if not self.noise:
             return error, Remainder(0.0, np.inf)
-        told = remainder(difference, self._problem.simulator.protocol, self._problem.sigma)
+        told = remainder(difference, self._problem.simulator.protocol, self._problem.known_sigma)
         return error, told or Remainder(_AT_MOST * self.noise, (error / self.noise - 1) / _TOLD_BY_FEW)
 
     @property
@@ -303,11 +306,21 @@ def _check_covered(simulator: SignalModel) -> None:
 
 
 def _noise(problem: InversionProblem) -> float:
-    """The noise that the scatter at b = 0 shows; 0 where there is nothing to see it by."""
+    """The noise that the scatter at b = 0 shows, or where each sequence has one such signal that in other directions.
+
+    0 where there is nothing to see it by, or nothing but rounding.
+    """
+    protocol = problem.simulator.protocol
+    at_zero = protocol.sequence[protocol.bvals == 0]
+    if len(at_zero) == len(np.unique(at_zero)):
+        signals = np.abs(problem.reference) if problem.magnitude else problem.reference
+        told = remainder(signals, protocol)
+        return told.noise if told is not None and told.noise > _TOLD_BY_DIRECTIONS else 0.0
     try:
-        return estimate_sigma(problem.target, problem.simulator.protocol, problem.magnitude)
+        noise = estimate_sigma(problem.target, protocol, problem.magnitude)
     except InputError:
         return 0.0
+    return noise if noise > _ROUNDING else 0.0
 
 
 def _choose(protocol: Protocol, most: int) -> tuple[IntArray, FloatArray]:

@@ -193,7 +193,7 @@ class Mixture:
             jump = fields[k] - fields[other]
             total += jump.T @ (trace @ jump)
         values, mix = np.linalg.eigh(total)
-        slow = values < (self.elements.fastest if wanted < size else np.inf)
+        slow = values <= max(self.elements.fastest if wanted < size else np.inf, values[0])
         values, mix = values[slow], mix[:, slow]
         return ModesOfFields(values, mix.T @ start, [mix.T @ one @ mix for one in positions], fields @ mix)
 

@@ -28,6 +28,9 @@ _NEAREST = 24
 _BLUR = 0.4
 """Width of the kernel that displaces a compartment, over the spacing of the grid."""
 
+_OUTSIDE = 0.8
+"""Distance to the nearest middle of a cell, over the spacing there, beyond which a point is outside of the grid."""
+
 _MOST_REFILLED = 2.0
 """Factor by which shares grow, at most, that lose volume beyond the border of the grid."""
 
@@ -195,7 +198,9 @@ class Neighbourhood:
         return np.clip(seen * min(volume / max(left, 1e-300), _MOST_REFILLED), 0.0, 1.0)
 
     def to_middle(self, shares: FloatArray) -> FloatArray:
-        """(3,) displacement that takes (E,) shares to the middle of the grid, by their extent, um. Local."""
+        """(3,) displacement that takes (E,) shares to the middle of the grid, by their extent, um; 0 of none. Local."""
+        if not shares.any():
+            return np.zeros(3)
         inside = self._middles[shares > 0.5 * shares.max()]
         return np.asarray(self._centre - (inside.max(axis=0) + inside.min(axis=0)) / 2)
 
@@ -209,17 +214,20 @@ class Neighbourhood:
         distances, nearest = self._tree.query(points, k=min(_NEAREST, len(shares)))
         weights = np.exp(-((distances / (width * self.spacing)) ** 2)) + 1e-12
         values = np.sum(shares[nearest] * weights, axis=1) / weights.sum(axis=1)
-        return np.where(distances[:, 0] > 0.8 * self.spacing, 0.0, values)
+        reach = _OUTSIDE * np.maximum(self.spacing, np.cbrt(12 * self.volumes[nearest[:, 0]]))
+        return np.where(distances[:, 0] > reach, 0.0, values)
 
     def _filled(self, values: FloatArray, volume: float) -> IntArray:
         """(E,) 1 for the cells whose vertices all have large values, (N,), of about as much volume."""
+        labels = np.zeros(len(self.cells), dtype=np.int64)
+        if not volume > 0:
+            return labels
         lowest = values[self.cells].min(axis=1)
         order = np.argsort(-lowest, kind="stable")
         filled = np.cumsum(self.volumes[order])
         # Cells of equal value come together: cut where the volume fits best.
         ends = np.flatnonzero(np.append(np.diff(lowest[order]) < 0, True))
         end = ends[np.argmin(np.abs(filled[ends] - volume))]
-        labels = np.zeros(len(self.cells), dtype=np.int64)
         labels[order[: end + 1]] = 1
         return labels
 
@@ -236,6 +244,7 @@ class Neighbourhood:
         low, high = middles.min(axis=0) - slack, middles.max(axis=0) + slack
         first, last = middles[member].min(axis=0), middles[member].max(axis=0)
         fits = np.all((first + shifts >= low) & (last + shifts <= high), axis=1) & (np.abs(shifts).max(axis=1) > slack)
+        fits &= self._tree.query(middles[member[-1]] + shifts)[0] <= slack  # one more cell bars most: the rest is slow
         found: list[IntArray] = []
         for shift in sorted(shifts[fits], key=lambda one: float(one @ one)):
             if len(found) == _MOST_PLACES:

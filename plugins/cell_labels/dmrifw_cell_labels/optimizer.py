@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
-from dmrifw.inversion import Remainder, Workers
+from dmrifw.gradients import GradientRule
+from dmrifw.inversion import InversionProblem, Remainder, Workers
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
-from dmrifw.schedules import Stage
+from dmrifw.parametrizations import Parametrization
+from dmrifw.priors import Prior
+from dmrifw.schedules import Schedule, Stage
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.descent import Descent, Kind, descended, with_the_rest
@@ -99,7 +103,7 @@ _KICKED = 16
 """Partitions that are made of one by random moves."""
 
 _POLISHED = 2
-"""Iterations without a better partition after which each single move of the best is tried."""
+"""Iterations without a better partition, at most, after which each single move of the best is tried."""
 
 _STEPS = 15
 """Linearizations of one local search, at most."""
@@ -137,7 +141,8 @@ class LabelSearchSettings:
     Attributes:
         seed: Seed of everything random.
         descent: Gauss-Newton steps of shares in each of the four phases in which an attempt begins, at most.
-        scans: Iterations after them that turn the shares into partitions.
+        scans: Iterations after them that displace the shares, before others displace partitions; one where the shares
+            do not explain the signals.
         patience: Iterations without a better partition after which compartments are cut in two, and after which, when
             that does not help either, the attempt ends and the next begins elsewhere.
         minutes: Time in iterations, those before a resume included: none begins that would not end in it if it took as
@@ -150,6 +155,9 @@ class LabelSearchSettings:
     patience: int = 2
     minutes: float | None = None
 
+    limits: ClassVar[tuple[str, ...]] = ("minutes",)
+    renewal: ClassVar[int] = 1
+
     def __post_init__(self) -> None:
         for name in ("descent", "scans", "patience"):
             if getattr(self, name) < 1:
@@ -161,18 +169,44 @@ class LabelSearchSettings:
         """See `OptimizerSettings.start`. Local.
 
         Raises:
-            InputError: The parametrization is not one by labels, there are priors or gradient rules, or the tissue has
-                more to it than diffusivity and T2: see `Misfit`.
+            InputError: As of `check`; or the labels' exterior is not the simulator's, or the tissue has more to it than
+                diffusivity and T2: see `Misfit`.
         """
-        if not isinstance(objective.parametrization, CellLabels):
+        self.check(objective.parametrization, objective.priors, objective.gradient_rules)
+        return LabelSearch(objective, cast(CellLabels, objective.parametrization), self)
+
+    def check(
+        self,
+        parametrization: Parametrization,
+        priors: Mapping[str, Prior],
+        gradient_rules: Sequence[GradientRule],
+        schedule: Schedule | None = None,
+        restarts: int = 0,
+    ) -> None:
+        """See `optimizers.check_together`. Local.
+
+        Raises:
+            InputError: The parametrization is not one by labels, or has too many; there are priors, gradient rules or
+                further starts; or the schedule weighs sequences by anything but 1.
+        """
+        if not isinstance(parametrization, CellLabels):
             raise InputError("a label search moves labels", 'set parametrization = "cell-labels"', key="optimizer")
-        if objective.gradient_rules:
+        if parametrization.compartments > _CUT_INTO:
+            raise InputError(
+                f"a label search tells {_CUT_INTO} compartments apart",
+                f"give at most {_CUT_INTO}: cells that do not touch may share one",
+                key="cell-labels.compartments",
+            )
+        if gradient_rules:
             raise InputError("a label search follows no gradient rules", "leave them out", key="gradient_rules")
-        if objective.priors:
+        if priors:
             raise InputError(
                 "a label search weighs walls by their area, and knows no priors", "leave them out", key="priors"
             )
-        return LabelSearch(objective, objective.parametrization, self)
+        if restarts:
+            raise InputError("a label search makes new attempts by itself", "leave further starts out", key="restarts")
+        if schedule is not None:
+            _check_weights(schedule(0))
 
 
 class LabelSearch:
@@ -196,14 +230,16 @@ class LabelSearch:
     mend = "check the target"
 
     def __init__(self, objective: Objective, parametrization: CellLabels, settings: LabelSearchSettings) -> None:
-        self.objective, self.parametrization, self.settings = objective, parametrization, settings
+        self.parametrization, self.settings = parametrization, settings
         problem, grid = objective.problem, objective.problem.simulator.grid
+        _check_alike(problem, parametrization)
         walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
         self._problem, self._misfit = problem, Misfit(problem, walls)
         self._neighbourhood = Neighbourhood(grid)
         self._tools = Tools(self._misfit, self._neighbourhood)
         self._workers = Workers(problem.comm, self._tools)
-        self._hopeless = self._misfit.relative_error(np.zeros(len(grid.cells), dtype=np.int64))
+        nothing = np.zeros(len(grid.cells), dtype=np.int64)
+        self._hopeless = on_root(problem.comm, partial(self._misfit.relative_error, nothing))
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         by_default = max(_LEAST_SECONDS, _SECONDS_PER_CELL * len(grid.cells))
@@ -213,17 +249,44 @@ class LabelSearch:
     @property
     def converged(self) -> bool:
         """See `Optimizer`. What may explain the signals counts when nothing better turns up, or no time is left."""
+        return self._explained or self._plausible or self._late
+
+    @property
+    def ending(self) -> str:
+        """See `Optimizer`."""
+        if self._explained:
+            return "the signals are explained"
+        if self._plausible:
+            return f"the signals are nearly explained, and {_LASTING} iterations found nothing better"
+        return (
+            f"its {self._seconds / 60:.3g} minutes are over, and the signals are not explained: raise minutes in "
+            "[inversion.label-search], and resume"
+        )
+
+    @property
+    def _explained(self) -> bool:
+        return self.state.error <= _FAITHFUL or self.state.excess <= _WITHIN_NOISE
+
+    @property
+    def _plausible(self) -> bool:
         state, (least, excess) = self.state, _PLAUSIBLE
-        if state.spent + state.longest > self._seconds:
-            return True
-        if state.error <= _FAITHFUL or state.excess <= _WITHIN_NOISE:
-            return True
         allowed = max(_FAITHFUL, min(least, _TELLING * self._hopeless))
         plausible = state.excess <= excess or state.error <= float(np.hypot(allowed, state.noise))
         return plausible and state.idle >= _LASTING
 
+    @property
+    def _late(self) -> bool:
+        return self.state.spent + self.state.longest > self._seconds
+
     def look(self, iteration: int, stage: Stage) -> Look:
-        """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search. Local."""
+        """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search.
+
+        Raises:
+            InputError: The schedule weighs sequences by anything but 1.
+
+        Local.
+        """
+        _check_weights(stage)
         with torch.no_grad():
             fields = detached(self.parametrization())
         state = self.state
@@ -239,7 +302,7 @@ class LabelSearch:
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
         if self.state.misfit < before:
-            error, rest = self._error()
+            error, rest = self._problem.comm.bcast(self._error())
             self.state = replace(self.state, error=error, noise=rest.noise, excess=rest.excess)
         ended = time.perf_counter()
         took = self._problem.comm.bcast(ended - started)
@@ -255,8 +318,10 @@ class LabelSearch:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """See `Optimizer.load_state_dict`. Local."""
+        """See `Optimizer.load_state_dict`; a `KeyError` for a state of another version. Local."""
         values = {name: value.numpy() for name, value in state_dict["state"].get(0, {}).items()}
+        if values.keys() != vars(self.state).keys():
+            raise KeyError(f"of another version: {', '.join(sorted(values.keys() ^ vars(self.state).keys()))}")
         self.state = replace(self.state, **{name: one if one.ndim else one.item() for name, one in values.items()})
 
     def _error(self) -> tuple[float, Remainder]:
@@ -295,14 +360,14 @@ class LabelSearch:
         if state.came_back:
             return self._another(state)
         state = replace(state, age=state.age + 1)
-        if state.stale == _POLISHED and len(state.pool) and self._is_near(state.pool[0], _NEAR):
+        if state.stale == min(_POLISHED, settings.patience) and len(state.pool) and self._is_near(state.pool[0], _NEAR):
             search, workers = self._search(state.count), self._workers
             better = polished(workers, search, state.known[0], _STEPS)
             return self._kept(state, settle(workers, search, better, _STEPS, places=None))
         if not len(state.pool) or state.stale < (settings.patience if self._is_told(state, attempt) else 0):
             return self._hopped(state, generator)
-        possible = _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
-        if possible and state.count < min(_CUT_INTO, self.parametrization.compartments):
+        worth = state.values[0] <= state.misfit and _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
+        if worth and state.count < min(_CUT_INTO, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
 
@@ -493,9 +558,9 @@ class LabelSearch:
         after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
             after = self._bettered(after, [one], generator)
-        if not len(after.values) or after.values[0] > _WORTH_A_CUT * state.values[0]:
-            return self._another(state)
-        return replace(after, stale=0)
+        if len(after.values) and after.values[0] <= _WORTH_A_CUT * state.values[0]:
+            return replace(after, stale=0)
+        return self._another(replace(state, best=after.best, misfit=after.misfit, idle=after.idle))
 
     def _another(self, state: State) -> State:
         """The state with what is tried next: shares that wait, the best first, as soon as no others will join them."""
@@ -521,6 +586,23 @@ class LabelSearch:
 
     def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
         return LocalSearch(self._tools, count, symmetry)
+
+
+def _check_weights(stage: Stage) -> None:
+    """Refuse weights of sequences, which a label search does not know."""
+    if set(stage.sequence_weights) != {1.0}:
+        raise InputError("a label search uses all sequences alike, always", "leave it out", key="schedule")
+
+
+def _check_alike(problem: InversionProblem, parametrization: CellLabels) -> None:
+    """Refuse labels whose exterior is not the simulator's."""
+    exterior = getattr(problem.simulator, "exterior", parametrization.exterior)
+    if exterior != parametrization.exterior:
+        raise InputError(
+            f"the simulator's exterior is {exterior}, that of the labels {parametrization.exterior}",
+            "give the same in the Setting of CellLabels",
+            key="exterior",
+        )
 
 
 def _descent(state: State, attempt: Attempt) -> Descent:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar
+from weakref import WeakMethod
 
 import numpy as np
 import scipy.linalg as sl
@@ -20,8 +23,13 @@ from dmrifw_cell_labels.elements import Elements, spacing
 from dmrifw_cell_labels.evolution import Basis, Played, extrapolated, played
 from dmrifw_cell_labels.mixture import SHIFT, Walls
 
+T = TypeVar("T")
+
 _STIRRED = 6.0
 """Phase that the strongest gradient gives across the grid's spacing while the fastest mode kept decays: at most."""
+
+_QUICKER = 8.0
+"""Rate of the fastest mode kept over the angular frequency of a gradient, at least."""
 
 _MOST_MODES = 240
 """Modes, at most."""
@@ -60,7 +68,7 @@ class Partition:
         corners = np.arange(elements.cells.size).reshape(-1, 4)
         self._mass, self._flow, *self._moments = (_assembled(one, corners) for one in elements.of_cells)
         self._fine, self._coarse = (played(protocol, rows, elements.reach, coarser) for coarser in (1, 2))
-        self._remembered = lru_cache(_REMEMBERED)(self._signal)
+        self._remembered = remembering(self._signal, _REMEMBERED)
         self._fastest = min(
             _fastest(spacing(grid), self._fine, float(protocol.echo_times[rows].min())),
             elements.fastest,
@@ -97,7 +105,7 @@ class Partition:
         mass = gathered.T @ self._mass @ gathered
         few = None if count < 2 * _MOST_MODES else [0, _MOST_MODES - 1]  # of not many, all are found faster
         rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=few)
-        return np.asarray(modes[flat, : min(_MOST_MODES, int(np.searchsorted(rates, self._fastest)))])
+        return np.asarray(modes[flat, : min(_MOST_MODES, max(1, int(np.searchsorted(rates, self._fastest))))])
 
     def _numbers(self, labels: IntArray) -> IntArray:
         """(E, 4) unknowns at the corners of each cell: one for all that are joined through faces without a wall."""
@@ -133,19 +141,37 @@ class Partition:
 
 def as_bytes(labels: IntArray) -> bytes:
     """Labels as a key of what is remembered. Local."""
-    return labels.astype(np.int64, copy=False).tobytes()
+    return labels.astype(np.int8).tobytes()
 
 
 def of_bytes(labels: bytes) -> IntArray:
     """(E,) labels of such a key. Local."""
-    return np.frombuffer(labels, dtype=np.int64)
+    return np.frombuffer(labels, dtype=np.int8).astype(np.int64)
+
+
+def remembering(method: Callable[..., T], most: int) -> Callable[..., T]:
+    """A method that returns again what it returned, for as many arguments.
+
+    It does not hold its object, which would then live until cycles are collected: ranks, which take part in the end of
+    what PETSc owns, do that at different times. Local.
+    """
+    reference = WeakMethod(method)
+
+    @lru_cache(most)
+    def remembered(*arguments: Any) -> T:
+        found = reference()
+        assert found is not None  # the object calls
+        return found(*arguments)
+
+    return remembered
 
 
 def _fastest(spacing: float, groups: list[Played], shortest: float) -> float:
     """Rate of the fastest mode that signals show, 1/ms."""
     gradients = [one for group in groups for interval in group.plan for one in interval.gradients]
     strongest = max((float(np.linalg.norm(one, axis=1).max()) for one in gradients), default=0.0)
-    return max(_STIRRED * strongest * spacing, _GONE / shortest)
+    quickest = max((interval.frequency for group in groups for interval in group.plan), default=0.0)
+    return max(_STIRRED * strongest * spacing, _QUICKER * 2 * np.pi * quickest, _GONE / shortest)
 
 
 def _own(matrix: sp.csr_array) -> DistributedMatrix:

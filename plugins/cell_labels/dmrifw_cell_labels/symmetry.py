@@ -51,9 +51,8 @@ class PointGroup:
     @classmethod
     def of(cls, grid: Grid) -> PointGroup:
         """That of a grid. Local."""
-        centre = (grid.points.max(axis=0) + grid.points.min(axis=0)) / 2
-        middles = grid.points[grid.cells].mean(axis=1) - centre
-        tree, slack = cKDTree(middles), 1e-6 * np.ptp(grid.points, axis=0).max()
+        middles = _about_the_middle(grid)
+        tree, slack = cKDTree(middles), 1e-6 * np.ptp(middles, axis=0).max()
         matrices, images = [], []
         for order, signs in product(permutations(range(3)), product((1.0, -1.0), repeat=3)):
             matrix = np.zeros((3, 3))
@@ -171,7 +170,7 @@ def _swapped(values: npt.NDArray[Any], swaps: BoolArray) -> npt.NDArray[Any]:
 
 def patterns(grid: Grid) -> list[FloatArray]:
     """(E,) fields by whose signs a shape may fall apart: planes, quadrants, octants, a shell. um. Local."""
-    middles = grid.points[grid.cells].mean(axis=1) - (grid.points.max(axis=0) + grid.points.min(axis=0)) / 2
+    middles = _about_the_middle(grid)
     normals = [one for one in product((0, 1, -1), repeat=3) if next((sign for sign in one if sign), 0) == 1]
     planes = [middles @ np.array(one) / np.linalg.norm(one) for one in sorted(normals, key=np.count_nonzero)]
     x, y, z = middles.T
@@ -183,6 +182,12 @@ def patterns(grid: Grid) -> list[FloatArray]:
         np.cbrt(x * y * z),
         radius - np.quantile(radius, 0.3),
     ]
+
+
+def _about_the_middle(grid: Grid) -> FloatArray:
+    """(E, 3) middles of cells, from the middle of the box around them, um."""
+    corners = grid.points[grid.cells]
+    return np.asarray(corners.mean(axis=1) - (corners.max(axis=(0, 1)) + corners.min(axis=(0, 1))) / 2)
 
 
 def shown(group: PointGroup, protocol: Protocol, signals: FloatArray | ComplexArray) -> BoolArray:

@@ -86,7 +86,7 @@ class PairPrior(FacePrior):
         pairs = self.neighbourhood.pairs
         x_ends, p_ends = (one.index_select(0, pairs.reshape(-1)).reshape(pairs.shape).T for one in (x, p))
         gate = 1.0 - (p_ends[0] - p_ends[1]).abs().detach()
-        return self.pair_penalty(x_ends, p_ends, gate).mean()
+        return _mean(self.pair_penalty(x_ends, p_ends, gate))
 
     @abstractmethod
     def pair_penalty(self, x: torch.Tensor, p: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
@@ -194,7 +194,7 @@ class SoftManifold(FacePrior):
         walls = self.neighbourhood.sum_at_edges(p)
         exponents = -torch.stack([walls, walls - 2.0]).square() / self.temperature
         energy = -self.temperature * torch.logsumexp(exponents, dim=0)
-        return (energy / self.neighbourhood.faces_at_edge).mean()
+        return _mean(energy / self.neighbourhood.faces_at_edge)
 
 
 class HardManifold(FacePrior):
@@ -224,7 +224,7 @@ class HardManifold(FacePrior):
     def penalty(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Mean over edges of (k (2 - k))^2. Local."""
         walls = self.neighbourhood.sum_at_edges(p)
-        return (walls * (2.0 - walls)).square().mean()
+        return _mean((walls * (2.0 - walls)).square())
 
 
 class Binarization(FacePrior):
@@ -253,4 +253,9 @@ class Binarization(FacePrior):
 
     def penalty(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Mean over faces of p (1 - p). Local."""
-        return (p * (1.0 - p)).mean()
+        return _mean(p * (1.0 - p))
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    """Their mean; 0 of none, as on grids of a few cells."""
+    return values.sum() / max(values.numel(), 1)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dmrifw.errors import InputError
 from dmrifw.parametrizations import Setting
 from dmrifw.schedules import ramp
-from dmrifw.sequences import Waveform
 
 
 def by_diffusion_time(setting: Setting, sequences: list[int] | None) -> list[int]:
@@ -26,12 +25,7 @@ def by_diffusion_time(setting: Setting, sequences: list[int] | None) -> list[int
             f"give distinct numbers from 0 to {len(waveforms) - 1}",
             key="sequences",
         )
-    return sorted(sorted(chosen), key=lambda one: -diffusion_time(waveforms[one]))
-
-
-def diffusion_time(waveform: Waveform) -> float:
-    """Delta of a pulsed sequence, the echo time of any other waveform, ms. Local."""
-    return float(getattr(waveform, "Delta", waveform.breakpoints[-1]))
+    return sorted(sorted(chosen), key=lambda one: -waveforms[one].diffusion_time)
 
 
 class Weights:
