@@ -15,7 +15,8 @@ class History:
     Every row has: iteration, start (with restarts), loss, data_loss, `prior_NAME` for each prior, learning_rate
     or damping, gradient_norm (before the gradient rules), signal_seconds and gradient_seconds (the data loss and all
     derivatives), seconds (the whole iteration), and what a diagnostics function adds. Those of Gauss-Newton also have
-    accepted (0 where no step was taken) and trials (the steps that were tried).
+    accepted (0 where no step was taken) and trials (the steps that were tried); those of plugins' optimizers have what
+    these tell instead.
 
     Attributes:
         rows: The rows in order. The numbers of a row are those before its step was taken.

@@ -2,7 +2,7 @@
 
 Run: ./env python tests/benchmarks/label_search.py
 
-Signals and derivatives of a ball on the published grid, 453 measurements like `spinverse`, as with noise.
+Signals and derivatives of a ball on the published grid, all 540 measurements of `spinverse`.
 """
 
 from __future__ import annotations
