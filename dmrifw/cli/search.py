@@ -63,7 +63,7 @@ def build_search(case: Case) -> Search:
     """
     from dmrifw import plugins
     from dmrifw.inversion import Restarts
-    from dmrifw.optimizers import check_together
+    from dmrifw.inversion.optimizer import check_together
 
     file = case.config.path
     settings = required_inversion(case)

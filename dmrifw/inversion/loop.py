@@ -21,10 +21,10 @@ from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
 from dmrifw.inversion.interruption import noted_signals
 from dmrifw.inversion.observers import Observer, observing
-from dmrifw.inversion.optimizer import Fields, Look, Objective, detached
+from dmrifw.inversion.optimizer import Fields, Look, Objective, check_together, detached
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.inversion.restarts import Restarts, Starts
-from dmrifw.optimizers import OptimizerSettings, check_together
+from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule

@@ -10,9 +10,10 @@ import torch
 
 from dmrifw.gradients import GradientRule
 from dmrifw.inversion.problem import InversionProblem
+from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
-from dmrifw.schedules import Stage
+from dmrifw.schedules import Schedule, Stage
 
 Fields: TypeAlias = Mapping[str, torch.Tensor]
 
@@ -97,3 +98,31 @@ class Optimizer(Protocol):
 def detached(fields: Fields) -> dict[str, torch.Tensor]:
     """The same fields without their graph. Local."""
     return {name: value.detach() for name, value in fields.items()}
+
+
+def check_together(
+    settings: OptimizerSettings,
+    parametrization: Parametrization,
+    priors: Mapping[str, Prior],
+    gradient_rules: Sequence[GradientRule],
+    schedule: Schedule,
+    restarts: int,
+) -> None:
+    """Have an optimizer's settings refuse what they do not go together with, if they refuse anything.
+
+    Args:
+        settings: They may have a method `check` of the other arguments.
+        parametrization: The unknown.
+        priors: Penalties by name.
+        gradient_rules: What happens to gradients.
+        schedule: The terms of each iteration.
+        restarts: Further starts.
+
+    Raises:
+        InputError: By `check`; its key is one of `[inversion]`.
+
+    Local.
+    """
+    check = getattr(settings, "check", None)
+    if check is not None:
+        check(parametrization, priors, gradient_rules, schedule, restarts)

@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmrifw import mesh
+from dmrifw.sequences import Protocol, fibonacci_directions
+from dmrifw.simulator import SignalModel
+
 SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
 FULL_ORDER = Path(__file__).parent / "full_order.py"
 GRADIENTS = Path(__file__).parent / "gradients.py"
@@ -19,6 +23,7 @@ GAUSS_NEWTON = Path(__file__).parent / "gauss_newton.py"
 CONFORMANCE = Path(__file__).parent / "conformance.py"
 SHAPES = Path(__file__).parent / "shapes.py"
 WORKERS = Path(__file__).parent / "workers.py"
+LABEL_SEARCH = Path(__file__).parent / "label_search.py"
 SHARED = {"PYTHONPATH": str(Path(__file__).parents[1])}
 COMPLEX = {"PETSC_DIR": "/usr/lib/petscdir/petsc-complex", "SLEPC_DIR": "/usr/lib/slepcdir/slepc-complex"}
 
@@ -179,3 +184,26 @@ def test_ranks_share_the_parts_of_a_task(tmp_path: Path, ranks: int) -> None:
     np.testing.assert_array_equal(found["ranks"], np.arange(7) % ranks)
     np.testing.assert_array_equal(found["again"], 3.0 * np.arange(3))
     assert len(found["told"]) == ranks and found["told"].all()
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """The signals of a ball, and what a search makes of them on one rank."""
+    folder = tmp_path_factory.mktemp("searched")
+    grid = mesh.bcc_grid(2, 13.4)
+    protocol = Protocol.shells([0.0, 2000.0, 5000.0], fibonacci_directions(9), 10.0, 20.0)
+    walls = grid.boundary_faces(mesh.cell_labels(grid, mesh.Sphere(6.8)))
+    signal, _ = SignalModel(grid, protocol, exterior="permeable").signal(np.where(walls, 0.01, 100.0), keep=False)
+    np.savez(folder / "target.npz", target=signal)
+    return folder / "target.npz", run(folder, 1, str(folder / "target.npz"), script=LABEL_SEARCH)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_search_as_one_does(searched, tmp_path: Path, ranks: int) -> None:
+    target, expected = searched
+    found = run(tmp_path, ranks, str(target), script=LABEL_SEARCH)
+    assert found["alike"]
+    np.testing.assert_array_equal(found["best"], expected["best"])
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=1e-9)
+    np.testing.assert_allclose(found["error"], expected["error"], rtol=1e-3, atol=1e-6)
+    assert expected["best"].any()

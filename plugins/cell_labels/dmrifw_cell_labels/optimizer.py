@@ -28,10 +28,10 @@ from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
 from dmrifw_cell_labels.race import displaced, each_rounded, raced
-from dmrifw_cell_labels.search import Found, LocalSearch
+from dmrifw_cell_labels.search import Found, LocalSearch, valued
 from dmrifw_cell_labels.state import State, read_off
 from dmrifw_cell_labels.symmetry import Symmetry
-from dmrifw_cell_labels.thorough import polished, settle, valued
+from dmrifw_cell_labels.thorough import polished, settle
 from dmrifw_cell_labels.tools import Tools
 
 _BINARY = 0.2
@@ -183,7 +183,7 @@ class LabelSearchSettings:
         schedule: Schedule | None = None,
         restarts: int = 0,
     ) -> None:
-        """See `optimizers.check_together`. Local.
+        """See `inversion.optimizer.check_together`. Local.
 
         Raises:
             InputError: The parametrization is not one by labels, or has too many; there are priors, gradient rules or

@@ -15,8 +15,7 @@ import numpy as np
 from dmrifw.inversion import Workers
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.rounding import MOST_STEPS, rounded
-from dmrifw_cell_labels.search import Found, LocalSearch
-from dmrifw_cell_labels.thorough import valued
+from dmrifw_cell_labels.search import Found, LocalSearch, valued
 from dmrifw_cell_labels.tools import Tools
 
 _LAPS = ((48, 1), (20, 2), (8, MOST_STEPS))

@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum, wall_curvature
 from dmrifw_cell_labels.misfit import Misfit, one_hot
-from dmrifw_cell_labels.search import Found
+from dmrifw_cell_labels.search import Found, valued
 from dmrifw_cell_labels.symmetry import Symmetry
 from dmrifw_cell_labels.tools import Tools
 
@@ -59,7 +59,7 @@ def rounded(
         for _ in range(_TRIALS):
             doubt, perimeter = (float(np.exp(generator.uniform(*np.log(one)))) for one in (_DOUBTS, _PERIMETERS))
             wished = _levels(best.labels, linear.others, linear.minimum(doubt, perimeter))
-            tried = (Found(one, misfit.of_labels(one)) for one in wished)
+            tried = (valued(tools, one) for one in wished)
             following = min(tried, key=lambda one: one.misfit, default=best)
             if following.misfit < best.misfit:
                 break

@@ -39,6 +39,11 @@ class Found:
     misfit: float
 
 
+def valued(tools: Tools, labels: IntArray) -> Found:
+    """A partition with its misfit. Local."""
+    return Found(labels, tools.misfit.of_labels(labels))
+
+
 @dataclass(frozen=True, eq=False)
 class _String:
     """Moves one after the other.
@@ -66,12 +71,12 @@ class LocalSearch:
     """
 
     def __init__(self, tools: Tools, count: int, symmetry: Symmetry | None = None) -> None:
-        self.misfit, self.neighbourhood, self.count = tools.misfit, tools.neighbourhood, count
+        self._tools, self.misfit, self.neighbourhood, self.count = tools, tools.misfit, tools.neighbourhood, count
         self.symmetry = symmetry or Symmetry.none(len(tools.neighbourhood.cells), count)
 
     def valued(self, labels: IntArray) -> Found:
         """A partition with its misfit. Local."""
-        return Found(labels, self.misfit.of_labels(labels))
+        return valued(self._tools, labels)
 
     def descend(self, start: Found, steps: int, worth: float = 1.0) -> Found:
         """Improve a partition, one linearization after the other. Local.

@@ -9,7 +9,7 @@ import numpy as np
 from dmrifw.inversion import Workers
 from dmrifw.typing import FloatArray, IntArray
 from dmrifw_cell_labels.moves import Moves
-from dmrifw_cell_labels.search import Found, LocalSearch
+from dmrifw_cell_labels.search import Found, LocalSearch, valued
 from dmrifw_cell_labels.symmetry import Symmetry
 from dmrifw_cell_labels.tools import Tools
 
@@ -124,11 +124,6 @@ def _moved(workers: Workers[Tools], search: LocalSearch, best: Found, moves: Mov
 
 def _batches(numbers: IntArray) -> list[IntArray]:
     return [numbers[first : first + _AT_ONCE] for first in range(0, len(numbers), _AT_ONCE)]
-
-
-def valued(tools: Tools, labels: IntArray) -> Found:
-    """A partition with its misfit. Local."""
-    return Found(labels, tools.misfit.of_labels(labels))
 
 
 def _descended(tools: Tools, count: int, symmetry: Symmetry, start: Found, steps: int) -> Found:
