@@ -21,9 +21,12 @@ _WALL = 0.3
 _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
-_FEW, _MANY = 60, 180
-"""Measurements of each sequence that are used, those where there is noise: noiseless ones repeat each other, noisy ones
-are averaged."""
+_FEW, _FEWEST, _MANY = 60, 24, 180
+"""Measurements of each sequence that are used, those on fine grids, and those where there is noise: noiseless ones repeat
+each other, noisy ones are averaged."""
+
+_CELLS = 576
+"""Cells up to which as many are used; of four times as many half, since each takes longer."""
 
 _NEARLY_NOISE = 1.1
 """Error of the signals of shares over the noise, below which it may be all that is left."""
@@ -107,7 +110,7 @@ class Misfit:
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         self._problem, self._walls, self.leaky = problem, walls, walls.leaky
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
-        self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _FEW)
+        self.rows, self._wavenumber = _choose(protocol, _MANY if noise > _NOISY else _few(len(self.grid.cells)))
         self.noise, self._exact = noise, np.full(len(self.rows), np.hypot(_EXACT, noise))
         self._scale = problem.scale[self.rows]
         self._reference = problem.reference[self.rows]
@@ -321,6 +324,10 @@ def _noise(problem: InversionProblem) -> float:
     except InputError:
         return 0.0
     return noise if noise > _ROUNDING else 0.0
+
+
+def _few(cells: int) -> int:
+    return max(_FEWEST, int(_FEW / max(1.0, np.sqrt(cells / _CELLS))))
 
 
 def _choose(protocol: Protocol, most: int) -> tuple[IntArray, FloatArray]:
