@@ -22,8 +22,8 @@ _MODEL_ERROR = 2e-4
 """Error of a mixture, in S/S0, over the square of the phase that a cell resolves: that of linear elements."""
 
 _FEW, _FEWEST, _MANY = 60, 24, 180
-"""Measurements of each sequence that are used, those on fine grids, and those where there is noise: noiseless ones repeat
-each other, noisy ones are averaged."""
+"""Measurements of each sequence that are used, those of a fine grid at least, and those where there is noise: noiseless
+ones repeat each other, noisy ones are averaged."""
 
 _CELLS = 576
 """Cells up to which as many are used; of four times as many half, since each takes longer."""
@@ -327,6 +327,7 @@ def _noise(problem: InversionProblem) -> float:
 
 
 def _few(cells: int) -> int:
+    """Noiseless measurements of each sequence that are used."""
     return max(_FEWEST, int(_FEW / max(1.0, np.sqrt(cells / _CELLS))))
 
 
