@@ -117,8 +117,9 @@ class _Plan:
 
         case, target = self.case, self.target
         content = case.config.model_dump(include={"tissue", "solver", "inversion"})
-        for limit in getattr(self.search.optimizer, "limits", ()):
-            content["inversion"].get(self.search.settings.optimizer, {}).pop(limit, None)
+        name, limits = self.search.settings.optimizer, getattr(self.search.optimizer, "limits", ())
+        kept = {key: one for key, one in content["inversion"].pop(name, {}).items() if key not in limits}
+        content["inversion"] |= {name: kept} if kept else {}  # a table of limits alone is as good as none
         content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
         content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
         content["mesh"] = None if self.truth is None else mesh_hash(self.truth.grid)
@@ -214,8 +215,8 @@ class _Plan:
         from dmrifw.inversion import HistoryWriter, ProgressBar
 
         path = self.folder.path
-        begun = _Begun(self.folder, self.case.config.text, resume)
-        return [begun, ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
+        begun = [] if resume else [_Begun(self.folder, self.case.config.text)]
+        return [*begun, ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
 
 
 @dataclass(frozen=True)
@@ -224,12 +225,10 @@ class _Begun:
 
     folder: RunFolder
     text: str
-    resume: bool
 
     def on_start(self, iterations: int, history: History) -> None:
         """See `Observer`."""
-        if not self.resume:
-            self.folder.start(self.text)
+        self.folder.start(self.text)
 
     def on_iteration(self, row: Mapping[str, float], fields: Mapping[str, torch.Tensor]) -> None:
         """See `Observer`."""

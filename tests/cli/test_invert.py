@@ -246,6 +246,8 @@ def test_a_search_that_ran_out_of_time_goes_on_with_more(
     assert run([*arguments, "--resume"]) == 0
     assert "ended because all 3 iterations are done" in capsys.readouterr().out.replace("\n", " ")
     assert json.loads((folder / "metrics.json").read_text())["iterations"] == 3
+    source.write_text(text.replace("reflecting", "permeable") + SHORT.partition("[inversion.label-search]")[0])
+    assert run([*arguments, "--resume"]) == 0  # without the table it is the same search, too
     source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=5) + "descent = 3\n")
     assert run([*arguments, "--resume"]) == 2
 
