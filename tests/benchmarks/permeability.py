@@ -1,10 +1,12 @@
 """Barriers recovered by each way to search, over shapes and seeds: the table in docs/benchmarks/permeability.md.
 
     ./env python tests/benchmarks/permeability.py FOLDER [--arms NAME ...] [--shapes NAME ...] [--seeds N ...]
-        [--exterior NAME] [--protocol NAME] [--noise NAME [--snr X]]
+        [--exterior NAME] [--protocol NAME] [--noise NAME [--snr X]] [--cells N] [--minutes X]
 
 Every run is `dmrifw invert` on a config of its own in FOLDER; runs that are finished there are not repeated, and
-interrupted ones are resumed. One core serves one run at a time: start it twice with different shapes to use two.
+interrupted ones are resumed. A label search uses as many cores as `OMP_NUM_THREADS` says, by default all; the published
+arms use one each, so start it twice with different shapes there. Arms that begin with "without" are the default less
+one part: see without.py.
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
+
+from without import PARTS
 
 SHAPES = {
     "sphere": 'shape = "sphere", radius = 10',
@@ -27,14 +32,20 @@ SHAPES = {
     **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6.7, length = 16, seed = {seed}' for seed in range(3)},
     **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6, length = 25, seed = {seed}' for seed in range(3, 6)},
 }
-"""Barriers on the grid of 576 tetrahedra, as `[geometry] barrier`."""
+"""Barriers on the grid, as `[geometry] barrier`."""
+
+SMOOTH = {
+    "smooth sphere": 'kind = "spheres"\nradii = [10]\nextracellular = { kind = "hull", gap = 2.1 }',
+    "smooth cylinder": 'kind = "cylinders"\nradii = [7]\nlength = 20\naxial_h = 2\nextracellular = { gap = 2.1 }',
+}
+"""Truths on a mesh of their own, as `[inversion.target.geometry]`, that fill about as much space as the grid."""
 
 _GRID = """
 [geometry]
 kind = "grid"
-cells = 4
+cells = {cells}
 size = 26.6667
-barrier = {{ {barrier} }}
+{barrier}
 
 [tissue]
 diffusivity = 2.0
@@ -47,23 +58,42 @@ preset = "{protocol}"
 seed = {seed}
 """
 
+_TARGET = """
+[inversion.target.geometry]
+{geometry}
+h = 2
+
+[inversion.target.tissue]
+permeability = 0.01
+"""
+
 _PUBLISHED = """
 optimizer = "adam"
 parametrization = "face-permeability"
-schedule = "staged"
+schedule = "{schedule}"
+gradient_rules = {rules}
 iterations = 200
 priors = {priors}
 """
 
-_CONTINUITY = "\n[inversion.continuity]\nweight = 2.0\n"
-_MANIFOLD = "\n[inversion.soft-manifold]\nweight = 2.0\n"
+
+def _published(*priors: str, schedule: str = "staged", rules: tuple[str, ...] = ("clip",)) -> str:
+    tables = "".join(f"\n[inversion.{one}]\nweight = 2.0\n" for one in priors)
+    return _PUBLISHED.format(schedule=schedule, rules=list(rules), priors=list(priors)) + tables
+
+
+_BOTH = ("continuity", "soft-manifold")
 
 ARMS = {
-    "baseline": _PUBLISHED.format(priors=[]),
-    "continuity": _PUBLISHED.format(priors=["continuity"]) + _CONTINUITY,
-    "manifold": _PUBLISHED.format(priors=["soft-manifold"]) + _MANIFOLD,
-    "both": _PUBLISHED.format(priors=["continuity", "soft-manifold"]) + _CONTINUITY + _MANIFOLD,
+    "baseline": _published(),
+    "continuity": _published("continuity"),
+    "manifold": _published("soft-manifold"),
+    "both": _published(*_BOTH),
+    "all at once": _published(*_BOTH, schedule="all-at-once"),
+    "blend": _published(*_BOTH, schedule="cosine-blend"),
+    "fill-in": _published(*_BOTH, rules=("fill-in", "clip")),
     "default": "",
+    **{f"without {part}": "" for part in PARTS},
 }
 """What is added to `[inversion]` for each way to search."""
 
@@ -75,22 +105,29 @@ NOISES = {
 """What is added to it for noise; with Gaussian noise both parts of signals are compared."""
 
 
-def run(folder: Path, arm: str, shape: str, seed: int, exterior: str, protocol: str, noise: str, snr: float) -> None:
+def run(arm: str, shape: str, seed: int, given: argparse.Namespace) -> None:
     """One inversion, unless its results are there already."""
-    noisy = "" if noise == "none" else f"-{noise}_snr_{snr:g}"
-    place = folder / f"{arm}-{shape}-{exterior}-{protocol}{noisy}-{seed}".replace(" ", "_")
+    kind = f"{given.exterior}-{given.protocol}" + (f"-{given.cells}" if given.cells != 4 else "")
+    noisy = "" if given.noise == "none" else f"-{given.noise}_snr_{given.snr:g}"
+    place = given.folder / f"{arm}-{shape}-{kind}{noisy}-{seed}".replace(" ", "_")
     if (place / "metrics.json").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    config = place.with_suffix(".toml")
-    head = _GRID.format(barrier=SHAPES[shape], exterior=exterior, protocol=protocol, seed=seed)
-    if ARMS[arm] and noise == "gaussian":
+    if ARMS[arm] and given.noise == "gaussian":
         raise SystemExit("give --arms default: those of the published method compare magnitudes")
-    config.write_text(head + ARMS[arm] + NOISES[noise].format(snr=snr))
+    given.folder.mkdir(parents=True, exist_ok=True)
+    config = place.with_suffix(".toml")
+    barrier = f"barrier = {{ {SHAPES[shape]} }}" if shape in SHAPES else ""
+    head = _GRID.format(cells=given.cells, barrier=barrier, exterior=given.exterior, protocol=given.protocol, seed=seed)
+    noise = NOISES[given.noise].format(snr=given.snr)
+    target = _TARGET.format(geometry=SMOOTH[shape]) if shape in SMOOTH else ""
+    limit = f"\n[inversion.label-search]\nminutes = {given.minutes:g}\n" if given.minutes and not ARMS[arm] else ""
+    config.write_text(head + ARMS[arm] + noise + target + limit)
     again = ["--resume"] if (place / "checkpoint.h5").exists() else ["--force"]
-    words = ["dmrifw", "invert", str(config), "-o", str(place), *again]
+    part = arm.removeprefix("without ")
+    program = ["dmrifw"] if part == arm else [sys.executable, str(Path(__file__).with_name("without.py")), part]
+    words = [*program, "invert", str(config), "-o", str(place), *again]
     start = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    done = subprocess.run(words, capture_output=True, text=True, env={"OPENBLAS_NUM_THREADS": "1"} | os.environ)
     print(f"{place.name}: {time.perf_counter() - start:.0f} s, exit status {done.returncode}", flush=True)
     if done.returncode:
         print(done.stdout[-500:], done.stderr[-500:], flush=True)
@@ -101,7 +138,7 @@ def table(folder: Path) -> str:
     rows, means = [], {}
     for file in sorted(folder.glob("*/metrics.json")):
         metrics = json.loads(file.read_text())
-        arm = next(name for name in ARMS if file.parent.name.startswith(f"{name}-"))
+        arm = next(name for name in ARMS if file.parent.name.startswith(f"{name}-".replace(" ", "_")))
         values = [metrics[key] for key in _COLUMNS]
         means.setdefault(arm, []).append(values)
         rows.append((file.parent.name.replace("_", " "), values))
@@ -135,17 +172,19 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=[*SHAPES, *SMOOTH])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--exterior", default="permeable")
     parser.add_argument("--protocol", default="spinverse")
     parser.add_argument("--noise", default="none", choices=list(NOISES))
     parser.add_argument("--snr", type=float, default=50.0, help="of the signals at b = 0, where there is noise")
+    parser.add_argument("--cells", type=int, default=4, help="cubes of the grid along each axis")
+    parser.add_argument("--minutes", type=float, help="of a label search, at most; by default its own limit")
     given = parser.parse_args()
     for shape in given.shapes:
         for arm in given.arms:
             for seed in given.seeds:
-                run(given.folder, arm, shape, seed, given.exterior, given.protocol, given.noise, given.snr)
+                run(arm, shape, seed, given)
     print(table(given.folder))
 
 
