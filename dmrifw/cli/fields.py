@@ -33,9 +33,10 @@ class Section(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, table: Any) -> Any:
         if isinstance(table, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
             for key, value in table.items():
-                if key not in cls.model_fields and not cls.takes_extra(value):
-                    raise InputError("there is no such key", nearest(key, cls.model_fields), key=key)
+                if key not in known and not cls.takes_extra(value):
+                    raise InputError("there is no such key", nearest(key, known), key=key)
         return table
 
     @classmethod

@@ -136,6 +136,8 @@ def read_signal(path: str | Path, protocol: Protocol) -> ComplexArray:
     path = Path(path)
     if not path.exists():
         raise InputError("there is no such file", "give a signal.nc, signal.zarr or signal.csv", file=path)
+    if path.suffix not in (".nc", ".zarr", ".csv"):
+        raise InputError(f"the suffix {path.suffix!r} tells no format", "give a .nc, .zarr or .csv", file=path)
     columns = _read_csv(path) if path.suffix == ".csv" else _columns_of(read_signals(path))
     _check_same_measurements(columns, protocol, path)
     signal = columns["signal_re"] + 1j * columns["signal_im"]

@@ -8,16 +8,18 @@ PART is one of those listed in PARTS; all that follows is a command of dmrifw.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from dmrifw_cell_labels import optimizer
+from dmrifw_cell_labels import clouds
 from dmrifw_cell_labels.attempts import attempts
+from dmrifw_cell_labels.context import Context
 from dmrifw_cell_labels.descent import Descent
 from dmrifw_cell_labels.misfit import FINEST
-from dmrifw_cell_labels.optimizer import LabelSearch
+from dmrifw_cell_labels.race import each_rounded
 from dmrifw_cell_labels.search import Found
 from dmrifw_cell_labels.state import State
 
@@ -30,12 +32,12 @@ def only_free(*arguments: Any) -> list[Any]:
     return [replace(free, heat=0)] * 4
 
 
-def the_same_place(_: LabelSearch, descent: Descent, *__: Any) -> tuple[Descent, float]:
+def the_same_place(_: Context, descent: Descent, *__: Any) -> tuple[Descent, float]:
     """Shares stay where the descent left them."""
     return descent, float("inf")
 
 
-def nothing_alike(_: LabelSearch, state: State, __: Any) -> State:
+def nothing_alike(_: Context, state: State, __: Any) -> State:
     """Mixtures are corrected by what no walls are off by, always."""
     return state
 
@@ -43,7 +45,7 @@ def nothing_alike(_: LabelSearch, state: State, __: Any) -> State:
 def the_best_three(workers: Any, search: Any, starts: Sequence[Found], generator: Any) -> list[Found]:
     """Rounded steps, as many as help, from the three partitions nearest to the data."""
     nearest = sorted(starts, key=lambda one: one.misfit)[:3]
-    return sorted(optimizer.each_rounded(workers, search, nearest, generator), key=lambda one: one.misfit)
+    return sorted(each_rounded(workers, search, nearest, generator), key=lambda one: one.misfit)
 
 
 def unmoved(_: Any, start: Found, *__: Any) -> Found:
@@ -56,22 +58,21 @@ def where_it_is(workers: Any, search: Any, start: Found, steps: int, *_: Any, **
     return search.descend(start, steps)
 
 
-_SEARCH = "dmrifw_cell_labels.optimizer"
-
-PARTS: dict[str, Callable[[], Any]] = {
-    "symmetry": lambda: mock.patch(f"{_SEARCH}.attempts", only_free),
-    "coarse-to-fine": lambda: mock.patch(f"{_SEARCH}._PHASES", ((FINEST, 0.0),) * 3 + optimizer._PHASES[-1:]),
-    "heats": lambda: mock.patch(f"{_SEARCH}._HEAT", len(optimizer._PHASES) + 1),
-    "elsewhere": lambda: mock.patch.object(LabelSearch, "_shifted", the_same_place),
-    "corrected-mixtures": lambda: mock.patch.object(LabelSearch, "_alike", nothing_alike),
-    "race": lambda: mock.patch(f"{_SEARCH}.raced", the_best_three),
-    "rounded-steps": lambda: mock.patch("dmrifw_cell_labels.race.rounded", unmoved),
-    "other-places": lambda: mock.patch(f"{_SEARCH}.settle", where_it_is),
+PARTS: dict[str, dict[str, Any]] = {
+    "symmetry": {"optimizer.attempts": only_free},
+    "coarse-to-fine": {"clouds.PHASES": ((FINEST, 0.0),) * 3 + clouds.PHASES[-1:]},
+    "heats": {"clouds.HEAT": len(clouds.PHASES) + 1},
+    "elsewhere": {"clouds.elsewhere": the_same_place},
+    "corrected-mixtures": {"clouds.alike": nothing_alike, "symmetric.alike": nothing_alike},
+    "race": {"optimizer.raced": the_best_three},
+    "rounded-steps": {"race.rounded": unmoved},
+    "other-places": {"optimizer.settle": where_it_is},
 }
-"""How to take each of them out."""
+"""What stands for what, in dmrifw_cell_labels, where each of them is taken out."""
 
 
 if __name__ == "__main__":
-    part = PARTS[sys.argv.pop(1)]
-    with part():
+    with ExitStack() as replaced:
+        for name, other in PARTS[sys.argv.pop(1)].items():
+            replaced.enter_context(mock.patch(f"dmrifw_cell_labels.{name}", other))
         main()

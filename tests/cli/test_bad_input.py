@@ -383,6 +383,7 @@ class TestInversion:
             ("iterations = 3", "iterations = 0", "inversion.iterations", "greater than or equal to 1"),
             ("iterations = 3", "itertions = 3", "inversion.itertions", "'iterations'"),
             ("iterations = 3", 'optimizer = "adm"', "inversion.optimizer", "'adam'"),
+            ("iterations = 3", "gauss_newton = 3", "inversion.gauss_newton", "'gauss-newton'"),
             ("iterations = 3", "[inversion.gauss-newton]", "inversion.gauss-newton", 'optimizer = "gauss-newton"'),
             ("iterations = 3", f"{GAUSS_NEWTON}\n[inversion.adam]", "inversion.adam", 'optimizer = "adam"'),
             ("iterations = 3", f'{GAUSS_NEWTON}\ngradient_rules = ["clip"]', "inversion.gradient_rules", "leave"),

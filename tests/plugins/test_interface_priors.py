@@ -303,6 +303,11 @@ def test_weights_can_rise_in_blocks() -> None:
         SoftManifold(example_setting(), blocks=1)
 
 
+def test_a_ramp_that_begins_before_the_first_iteration_is_refused() -> None:
+    with pytest.raises(InputError, match="iteration -10: the first is 0"):
+        Continuity(example_setting(), ramp=(-10, 2))
+
+
 def test_a_ramp_that_runs_backwards_is_refused() -> None:
     with pytest.raises(InputError, match="ramp"):
         Continuity(example_setting(), ramp=(20, 10))

@@ -127,6 +127,12 @@ def test_a_suffix_that_tells_no_format_is_refused(call, tmp_path: Path) -> None:
         call(tmp_path / "signal.h5")
 
 
+def test_a_target_whose_suffix_tells_no_format_is_refused(tmp_path: Path, protocol: Protocol) -> None:
+    (tmp_path / "signal.txt").write_text("1.0\n")
+    with pytest.raises(InputError, match=r"'\.txt' tells no format; give a \.nc, \.zarr or \.csv"):
+        report.read_signal(tmp_path / "signal.txt", protocol)
+
+
 def test_a_zarr_of_version_2_is_refused(tmp_path: Path) -> None:
     """Its arrays may name pickle as a filter, and reading must never run code."""
     xarray.Dataset({"signal": ("measurement", [1.0])}).to_zarr(tmp_path / "signal.zarr", zarr_format=2)

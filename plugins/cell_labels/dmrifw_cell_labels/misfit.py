@@ -26,7 +26,7 @@ _FEW, _FEWEST, _MANY = 60, 24, 180
 ones repeat each other, noisy ones are averaged."""
 
 _CELLS = 576
-"""Cells up to which as many are used; of four times as many half, since each takes longer."""
+"""Cells for which what a search does many times is meant."""
 
 _NEARLY_NOISE = 1.1
 """Error of the signals of shares over the noise, below which it may be all that is left."""
@@ -78,6 +78,11 @@ SHARP = Level(45, 1e-4)
 
 EVEN = Level(45, 0.0, 1e-2)
 """All wave numbers count the same."""
+
+
+def slower(cells: int) -> float:
+    """By what a search on so many cells does fewer of what it does many times: of four times as many half. Local."""
+    return max(1.0, float(np.sqrt(cells / _CELLS)))
 
 
 class Misfit:
@@ -328,7 +333,7 @@ def _noise(problem: InversionProblem) -> float:
 
 def _few(cells: int) -> int:
     """Noiseless measurements of each sequence that are used."""
-    return max(_FEWEST, int(_FEW / max(1.0, np.sqrt(cells / _CELLS))))
+    return max(_FEWEST, int(_FEW / slower(cells)))
 
 
 def _choose(protocol: Protocol, most: int) -> tuple[IntArray, FloatArray]:

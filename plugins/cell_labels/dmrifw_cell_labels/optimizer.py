@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,90 +14,30 @@ from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
 from dmrifw.gradients import GradientRule
-from dmrifw.inversion import InversionProblem, Remainder, Workers
+from dmrifw.inversion import Remainder, Workers
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule, Stage
-from dmrifw.typing import FloatArray, IntArray
+from dmrifw.typing import FloatArray
+from dmrifw_cell_labels import clouds, symmetric
 from dmrifw_cell_labels.attempts import Attempt, attempts
-from dmrifw_cell_labels.descent import Descent, Kind, descended, with_the_rest
-from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Level, Misfit
+from dmrifw_cell_labels.checks import MOST, check_alike, check_weights, checked
+from dmrifw_cell_labels.context import Context
+from dmrifw_cell_labels.descent import with_the_rest
+from dmrifw_cell_labels.misfit import FINEST, Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
-from dmrifw_cell_labels.race import displaced, each_rounded, raced
-from dmrifw_cell_labels.search import Found, LocalSearch, valued
-from dmrifw_cell_labels.state import State, read_off
-from dmrifw_cell_labels.symmetry import Symmetry
+from dmrifw_cell_labels.race import displaced, raced
+from dmrifw_cell_labels.search import STEPS, Found, valued
+from dmrifw_cell_labels.state import State
 from dmrifw_cell_labels.thorough import polished, settle
 from dmrifw_cell_labels.tools import Tools
 
-_BINARY = 0.2
-"""Weight of what makes shares 0 or 1."""
-
-_PHASES = (*((one, 0.0) for one in LEVELS), (FINEST, _BINARY))
-"""Of a descent: mixtures from coarse to fine, then shares are made 0 or 1."""
-
-_HEAT = 2
-"""Phases after which the attempts of a heat are compared."""
-
-_MIDDLE = LEVELS[_HEAT - 1]
-"""The mixture by which they are."""
-
-_NEARLY, _WITHIN = 2.0, 1.0
-"""Error of the signals of symmetric shares, and of others, over that of such a mixture, below which they go on at once:
-shares of another symmetry are mostly off by more."""
-
-_ALIKE = 4.0
-"""Error of a mixture for a partition, less that for no walls, over what is left of it at most, up to which the first is
-that of others as well."""
-
-_SHIFTS, _RACE = 64, (10, 5, 3, 3)
-"""Displacements of shares that are looked at, and those of them that take a step, the best of these another, and so
-on."""
-
-_WORTH_A_SHIFT = 0.9
-"""Share of the misfit to which one must bring it down."""
-
-_STARTS = 2
-"""Those that go on, at most."""
-
-_LEVELS = (0.3, 0.5, 0.7)
-"""Shares from which a cell of a symmetric descent is inside, one tried after the other."""
-
-_WORTH_A_START = 4.0
-"""Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
-
-_HOPEFUL, _HOPEFUL_OF_TWO, _NEAR = 0.12, 0.03, 0.15
-"""Error, beyond the noise and over that of no walls at all, below which a symmetric partition is worth every single
-move, and kicks, below which one is that has a point reflection alone, as magnitudes always show, and below which any
-other is worth the former."""
-
-_WORTH_A_STEP = 0.5
-"""Share of the misfit to which moves must bring down that of others for more of them: signals of a wrong symmetry, or
-of wrong compartments, can be bettered for long."""
-
-_KICKS = 3
-"""Iterations without a better one after which it is given up."""
-
-_APART = 0.5
-"""Over which part of the spacing three compartments begin apart."""
-
-_MOVES, _MOVED, _LONG_TRIAL = 2, (0.1, 0.25), 8
-"""Ways in which symmetric compartments are moved apart, each forth and back, how far, over the spacing, and steps by
-which the best of them is told."""
-
-_NO_ROOM = 1e-9
-"""Displacement, over what was drawn, below which a symmetry leaves none."""
-
-_GRAIN = 0.1
-"""Standard deviation of shares at random."""
-
-_SMALL, _INNER, _NARROW = (0.04, 0.2), 0.6, 0.85
-"""Of small bumps somewhere: volume over that of the grid, between which it is drawn; how far from the middle they are
-at most, over half its extent; standard deviation over the radius of a ball of the same volume."""
+_NEAR = 0.15
+"""Error, beyond the noise and over that of no walls at all, below which a partition is worth every single move."""
 
 _KICKED = 16
 """Partitions that are made of one by random moves."""
@@ -105,17 +45,8 @@ _KICKED = 16
 _POLISHED = 2
 """Iterations without a better partition, at most, after which each single move of the best is tried."""
 
-_STEPS = 15
-"""Linearizations of one local search, at most."""
-
-_POOL = 8
-"""Partitions that are kept of each round."""
-
-_WORTH_A_CUT = 0.7
-"""Share of the misfit to which a cut must bring it down."""
-
-_CUT_INTO, _CUTS = 3, 4
-"""Labels after a cut, and cuts that are followed."""
+_WORTH_A_CUT, _CUTS = 0.7, 4
+"""Share of the misfit to which a cut must bring it down, and cuts that are followed."""
 
 _FAITHFUL, _WITHIN_NOISE = 5e-4, 1.0
 """Error in S/S0, half of what the simulator is asked for, and excess over the noise, in standard deviations, either of
@@ -172,16 +103,16 @@ class LabelSearchSettings:
             InputError: As of `check`; or the labels' exterior is not the simulator's, or the tissue has more to it than
                 diffusivity and T2: see `Misfit`.
         """
-        self.check(objective.parametrization, objective.priors, objective.gradient_rules)
-        return LabelSearch(objective, cast(CellLabels, objective.parametrization), self)
+        parametrization = checked(objective.parametrization, objective.priors, objective.gradient_rules)
+        return LabelSearch(objective, parametrization, self)
 
     def check(
         self,
         parametrization: Parametrization,
         priors: Mapping[str, Prior],
         gradient_rules: Sequence[GradientRule],
-        schedule: Schedule | None = None,
-        restarts: int = 0,
+        schedule: Schedule,
+        restarts: int,
     ) -> None:
         """See `inversion.optimizer.check_together`. Local.
 
@@ -189,24 +120,10 @@ class LabelSearchSettings:
             InputError: The parametrization is not one by labels, or has too many; there are priors, gradient rules or
                 further starts; or the schedule weighs sequences by anything but 1.
         """
-        if not isinstance(parametrization, CellLabels):
-            raise InputError("a label search moves labels", 'set parametrization = "cell-labels"', key="optimizer")
-        if parametrization.compartments > _CUT_INTO:
-            raise InputError(
-                f"a label search tells {_CUT_INTO} compartments apart",
-                f"give at most {_CUT_INTO}: cells that do not touch may share one",
-                key="cell-labels.compartments",
-            )
-        if gradient_rules:
-            raise InputError("a label search follows no gradient rules", "leave them out", key="gradient_rules")
-        if priors:
-            raise InputError(
-                "a label search weighs walls by their area, and knows no priors", "leave them out", key="priors"
-            )
+        checked(parametrization, priors, gradient_rules)
         if restarts:
             raise InputError("a label search makes new attempts by itself", "leave further starts out", key="restarts")
-        if schedule is not None:
-            _check_weights(schedule(0))
+        check_weights(schedule(0))
 
 
 class LabelSearch:
@@ -232,14 +149,14 @@ class LabelSearch:
     def __init__(self, objective: Objective, parametrization: CellLabels, settings: LabelSearchSettings) -> None:
         self.parametrization, self.settings = parametrization, settings
         problem, grid = objective.problem, objective.problem.simulator.grid
-        _check_alike(problem, parametrization)
+        check_alike(problem, parametrization)
         walls = Walls(parametrization.minimum, parametrization.maximum, parametrization.exterior == "permeable")
         self._problem, self._misfit = problem, Misfit(problem, walls)
-        self._neighbourhood = Neighbourhood(grid)
-        self._tools = Tools(self._misfit, self._neighbourhood)
-        self._workers = Workers(problem.comm, self._tools)
+        tools = Tools(self._misfit, Neighbourhood(grid))
         nothing = np.zeros(len(grid.cells), dtype=np.int64)
-        self._hopeless = on_root(problem.comm, partial(self._misfit.relative_error, nothing))
+        hopeless = on_root(problem.comm, partial(self._misfit.relative_error, nothing))
+        volume = None if problem.arbitrary_unit or not self._misfit.leaky else self._misfit.volume
+        self._context = Context(Workers(problem.comm, tools), tools, settings.descent, volume, hopeless)
         plain = self._misfit.without_walls()
         self._attempts = attempts(problem, plain, self._misfit.noise, parametrization.compartments)
         by_default = max(_LEAST_SECONDS, _SECONDS_PER_CELL * len(grid.cells))
@@ -270,7 +187,7 @@ class LabelSearch:
     @property
     def _plausible(self) -> bool:
         state, (least, excess) = self.state, _PLAUSIBLE
-        allowed = max(_FAITHFUL, min(least, _TELLING * self._hopeless))
+        allowed = max(_FAITHFUL, min(least, _TELLING * self._context.hopeless))
         plausible = state.excess <= excess or state.error <= float(np.hypot(allowed, state.noise))
         return plausible and state.idle >= _LASTING
 
@@ -286,7 +203,7 @@ class LabelSearch:
 
         Local.
         """
-        _check_weights(stage)
+        check_weights(stage)
         with torch.no_grad():
             fields = detached(self.parametrization())
         state = self.state
@@ -298,7 +215,7 @@ class LabelSearch:
         """See `Optimizer.move`. Collective."""
         before, started = self.state.misfit, time.perf_counter()
         with threadpool_limits(1, user_api="blas"):  # matrices are small: threads would wait for each other
-            self.state = self._workers.on_root(partial(self._advanced, self.state))
+            self.state = self._context.workers.on_root(partial(self._advanced, self.state))
         self.parametrization.place(self.state.shown)
         searched = time.perf_counter()
         if self.state.misfit < before:
@@ -341,195 +258,44 @@ class LabelSearch:
     def _cloudy(self, state: State) -> float:
         return self._misfit.gray(FINEST, np.zeros_like(state.best)).of_shares(with_the_rest(state.shares))
 
-    def _begins_a_heat(self, number: int) -> bool:
-        several = self._numbered(number).heat != self._numbered(number - 1).heat
-        return several or number % len(self._attempts) == 0
-
-    def _numbered(self, number: int) -> Attempt:
-        return self._attempts[number % len(self._attempts)]
-
     def _advanced(self, state: State) -> State:
         """The state an iteration later."""
-        settings, attempt = self.settings, self._numbered(state.attempt)
-        generator = np.random.default_rng([settings.seed, state.tick])
+        attempt, context = self._numbered(state.attempt), self._context
+        generator = np.random.default_rng([self.settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
-        if state.phase < len(_PHASES):
-            return self._clearer(state if state.phase else self._cloud(state, attempt, generator), attempt, generator)
-        if not attempt.free:
-            return self._symmetric(state, attempt, generator)
+        if state.phase < len(clouds.PHASES):
+            begun = state if state.phase else clouds.cloud(context, state, attempt, generator)
+            state, waits = clouds.clearer(context, begun, attempt, generator)
+            return self._another(state) if waits else state
+        if attempt.free:
+            return self._free(state, attempt, generator)
+        state, goes_on = symmetric.bettered(context, state, attempt, generator)
+        return state if goes_on else self._another(state)
+
+    def _free(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
+        """A partition of any symmetry that shares or others lead to, polished or cut; or the next attempt."""
+        settings, context = self.settings, self._context
         if state.came_back:
             return self._another(state)
         state = replace(state, age=state.age + 1)
-        if state.stale == min(_POLISHED, settings.patience) and len(state.pool) and self._is_near(state.pool[0], _NEAR):
-            search, workers = self._search(state.count), self._workers
-            better = polished(workers, search, state.known[0], _STEPS)
-            return self._kept(state, settle(workers, search, better, _STEPS, places=None))
-        if not len(state.pool) or state.stale < (settings.patience if self._is_told(state, attempt) else 0):
+        stale = state.stale == min(_POLISHED, settings.patience)
+        if stale and len(state.pool) and context.is_near(state.pool[0], _NEAR):
+            search, workers = context.search(state.count), context.workers
+            better = polished(workers, search, state.known[0], STEPS)
+            return state.kept(settle(workers, search, better, STEPS, places=None))
+        patience = settings.patience if clouds.is_told(context, state, attempt) else 0
+        if not len(state.pool) or state.stale < patience:
             return self._hopped(state, generator)
         worth = state.values[0] <= state.misfit and _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
-        if worth and state.count < min(_CUT_INTO, self.parametrization.compartments):
+        if worth and state.count < min(MOST, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
 
-    def _is_told(self, state: State, attempt: Attempt) -> bool:
-        """Whether shares explain the data: others are mostly of a wrong shape, and not worth more than a race."""
-        gray = self._misfit.gray(*self._kind(state, attempt, FINEST))
-        return state.count > 2 or gray.explained(with_the_rest(state.shares), _WITHIN)
-
-    def _cloud(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """Shares at random, of about the volume that signals of the longest echo time are of.
-
-        Symmetric ones form a bump in the middle, which more often ends well; others are even. Where signals tell no
-        volume, since nothing is lost, others are small bumps somewhere: even ones would stay a haze.
-        """
-        grid, others = self._neighbourhood, attempt.count - 1
-        lossy = self.parametrization.exterior == "permeable"
-        known = lossy and not self._problem.arbitrary_unit
-        somewhere = attempt.free and not known
-        whole = grid.volumes.sum()
-        volume = np.clip(1.2 * self._misfit.volume / whole if known else 0.25, 0.05, 0.6) * whole
-        place, grain, narrow = np.zeros(3), _GRAIN, attempt.width
-        if somewhere:
-            volume = np.exp(generator.uniform(*np.log(_SMALL))) * whole
-            place, grain, narrow = generator.uniform(-_INNER, _INNER, 3) * grid.reach, _GRAIN / 5, _NARROW
-        shares = np.tile(grid.bump(volume, narrow * np.cbrt(0.75 * volume / np.pi), place), (others, 1))
-        if attempt.pattern is not None:
-            one = 0.5 + 0.5 * np.tanh(attempt.pattern / (_APART * grid.spacing))
-            shares *= np.stack([one, 1 - one])
-        least = 0.2 * grain
-        shares = np.clip(shares, least, 0.9 / others) + grain / others * generator.standard_normal(shares.shape)
-        shares = attempt.symmetry.averaged(np.clip(shares, least, 0.98 / others))
-        return replace(state, shares=shares, radius=0.5, count=attempt.count)
-
-    def _clearer(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """Some steps of the shares, until they have settled.
-
-        Those of three compartments begin with all wave numbers alike: large ones tell them apart. Free shares that do
-        not explain the data are tried elsewhere. After the middle mixture they wait for the others of their heat, and
-        so do symmetric ones: those of another symmetry than the truth, or apart by another field, or out of place, end
-        at ten times its misfit and more.
-        """
-        phase = max(state.phase, attempt.count - 2)
-        level, binary = _PHASES[phase]
-        if attempt.count > 2 and phase < _HEAT:
-            level = EVEN
-        if attempt.free and phase:
-            state = self._alike(state, self._neighbourhood.displaced(state.shares, np.zeros(3)))
-        kind = self._kind(state, attempt, level)
-        descent, _ = descended(self._tools, kind, _descent(state, attempt), binary, self.settings.descent)
-        state, mixture = _after(state, descent), with_the_rest(descent.shares)
-        gray = self._misfit.gray(*kind)
-        if attempt.free and phase and not binary and not gray.explained(mixture, _WITHIN):
-            elsewhere, value = self._shifted(descent, kind, generator)
-            if value < _WORTH_A_SHIFT * gray.of_shares(mixture):
-                return replace(_after(state, elsewhere), phase=phase)
-        state, middle = replace(state, phase=phase + 1), self._misfit.gray(*self._kind(state, attempt, _MIDDLE))
-        if state.phase != _HEAT or middle.explained(mixture, _WITHIN if attempt.free else _NEARLY):
-            return state
-        return self._another(state.with_waiting(middle.of_shares(mixture), _WORTH_A_START, _STARTS))
-
-    def _kind(self, state: State, attempt: Attempt, level: Level) -> Kind:
-        """The mixture that is descended in."""
-        if attempt.free and level == FINEST and state.like.any():
-            level = SHARP
-        return level, state.like if attempt.free else np.zeros_like(state.like)
-
-    def _alike(self, state: State, labels: IntArray) -> State:
-        """The state that takes a partition for what mixtures are off by, if its signals are nearer than the last's.
-
-        Not one of fragments that touch at edges: a mixture takes them for joined.
-        """
-        nearer = self._misfit.relative_error(labels) < self._misfit.relative_error(state.like)
-        biases = [self._misfit.gray(FINEST, one).bias for one in (labels, np.zeros_like(labels))]
-        difference = np.abs(biases[0] - biases[1]) / self._misfit.sigma(FINEST)
-        return replace(state, like=labels) if nearer and np.sqrt(np.mean(difference**2)) < _ALIKE else state
-
-    def _shifted(self, descent: Descent, kind: Kind, generator: np.random.Generator) -> tuple[Descent, float]:
-        """The best of where displaced shares lead in a few steps.
-
-        In the wrong place the grid's border is in the way of a shape, and its shares settle at another.
-        """
-        far = self._misfit.resolution(_MIDDLE)
-        shifts = generator.uniform(-far, far, (_SHIFTS, 3))
-        shifted = [(self._neighbourhood.shifted(descent.shares[0], one)[None], kind) for one in shifts]
-        values = self._workers.map(_value_of_shares, shifted)
-        led = [Descent(shifted[one][0], descent.symmetry) for one in np.argsort(values, kind="stable")]
-        for count in _RACE:
-            found = self._workers.map(descended, [(kind, one, 0.0, 1) for one in led[:count]])
-            found.sort(key=lambda one: one[1])
-            led, value = [one for one, _ in found], found[0][1]
-        return led[0], value
-
-    def _symmetric(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """A partition that symmetric shares lead to; or, where the last was near the data, what that leads to.
-
-        Twice shares apart from it, then each single move of it; where symmetry leaves no room, each move, then kicks.
-        """
-        search, shares, stale = self._search(state.count, attempt.symmetry), state.shares, state.stale
-        drawn = attempt.symmetry.displacements(generator.uniform(-1, 1, (state.count - 1, 3)))
-        room = float(np.abs(drawn).max()) > _NO_ROOM
-        if not len(state.pool) or (room and stale < _KICKS - 1):
-            state = self._apart(state, attempt, generator) if len(state.pool) else state
-            starts = [search.valued(read_off(state.shares, level)) for level in _LEVELS]
-            best = self._led(search, starts, generator, enough=_HOPEFUL)
-        elif room or stale == 0:
-            best = polished(self._workers, search, state.known[0], _STEPS)
-        else:
-            starts = [search.kicked(state.pool[0], generator) for _ in _LEVELS]
-            best = self._led(search, starts, generator)
-        state = self._kept(state, best)
-        if state.stale:
-            state = replace(state, shares=shares)
-        hopeful = self._is_near(state.pool[0], _HOPEFUL if len(attempt.symmetry.group) > 2 else _HOPEFUL_OF_TWO)
-        return state if hopeful and state.stale < _KICKS else self._another(state)
-
-    def _led(
-        self,
-        search: LocalSearch,
-        starts: list[Found],
-        generator: np.random.Generator,
-        enough: float = 0.0,
-    ) -> Found:
-        """The best of where some partitions lead, the best first; no others where one comes near enough the data."""
-        least = min(one.misfit for one in starts)
-        different = {one.labels.tobytes(): one for one in starts if one.misfit < _WORTH_A_START * least}.values()
-        first, *others = sorted(different, key=lambda one: one.misfit)
-        found = each_rounded(self._workers, search, [first], generator)
-        if not self._is_near(found[0].labels, enough):
-            found += each_rounded(self._workers, search, others, generator)
-        best = search.descend(min(found, key=lambda one: one.misfit), _STEPS, _WORTH_A_STEP)
-        return search.descend(best, _STEPS) if self._is_near(best.labels, _HOPEFUL) else best
-
-    def _apart(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
-        """The state with shares displaced, each compartment its own way, and bettered.
-
-        The mixture is that of the best partition: signals of closed compartments hardly tell how far apart they are, so
-        of places between the cells the first shares find any.
-        """
-        state = self._alike(state, state.pool[0])
-        kind, tried = (SHARP, state.like), []
-        draw = partial(generator.standard_normal, (state.count - 1, 3))
-        for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
-            far = generator.uniform(*_MOVED) * self._neighbourhood.spacing / np.linalg.norm(way, axis=1).max()
-            for shifts in (far * way, -far * way):
-                moved = zip(state.shares, shifts, strict=True)
-                shares = np.stack([self._neighbourhood.shifted(*one) for one in moved])
-                shares = attempt.symmetry.averaged(shares / np.maximum(shares.sum(axis=0), 1.0))
-                tried.append((kind, Descent(shares, attempt.symmetry), 0.0, _LONG_TRIAL))
-        best = min(self._workers.map(descended, tried), key=lambda one: one[1])[0]
-        for binary in (0.0, _BINARY):
-            best, _ = descended(self._tools, kind, best, binary, self.settings.descent)
-        return _after(state, best)
-
-    def _is_near(self, labels: IntArray, least: float) -> bool:
-        """Whether a partition's error is less than such a part of that of no walls, beyond the noise."""
-        return self._misfit.relative_error(labels) < float(np.hypot(least * self._hopeless, self._misfit.noise))
-
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""
-        search = self._search(state.count)
+        search = self._context.search(state.count)
         if state.count == 2 and (self._early(state) or generator.random() < 0.8):
-            starts = displaced(self._workers, search, self._shapes(state, generator), generator)
+            starts = displaced(self._context.workers, search, self._shapes(state, generator), generator)
         else:
             choice = state.pool[min(int(generator.exponential(1.0)), len(state.pool) - 1)]
             starts = [search.kicked(choice, generator) for _ in range(_KICKED)]
@@ -546,16 +312,15 @@ class LabelSearch:
 
     def _bettered(self, state: State, starts: list[Found], generator: np.random.Generator) -> State:
         """The state with where some partitions lead; the best of them bettered by single moves and at other places."""
-        search = self._search(state.count)
-        first, *others = raced(self._workers, search, starts, generator)
-        best = settle(self._workers, search, first, _STEPS, state.known)
-        return self._kept(state, best, first, *others)
+        search, workers = self._context.search(state.count), self._context.workers
+        first, *others = raced(workers, search, starts, generator)
+        return state.kept(settle(workers, search, first, STEPS, state.known), first, *others)
 
     def _cut(self, state: State, generator: np.random.Generator) -> State:
         """The attempt goes on with a compartment cut in two, where that explains much more; otherwise it is over."""
-        cuts = self._neighbourhood.cuts(state.pool[0], _CUT_INTO)
-        tried = sorted(self._workers.map(valued, [(one,) for one in cuts]), key=lambda one: one.misfit)
-        after = replace(state, count=_CUT_INTO, pool=state.pool[:0], values=state.values[:0])
+        cuts = self._context.neighbourhood.cuts(state.pool[0], MOST)
+        tried = sorted(self._context.workers.map(valued, [(one,) for one in cuts]), key=lambda one: one.misfit)
+        after = replace(state, count=MOST, pool=state.pool[:0], values=state.values[:0])
         for one in tried[:_CUTS]:
             after = self._bettered(after, [one], generator)
         if len(after.values) and after.values[0] <= _WORTH_A_CUT * state.values[0]:
@@ -568,50 +333,12 @@ class LabelSearch:
         state = replace(state, phase=0, age=0, stale=0, pool=state.pool[:0], values=state.values[:0], ends=ends)
         begun = state.begun + 1
         if len(state.grays) and self._begins_a_heat(begun):
-            return replace(state.with_first_waiting(self._numbered(int(state.owners[0])).count), phase=_HEAT)
+            return replace(state.with_first_waiting(self._numbered(int(state.owners[0])).count), phase=clouds.HEAT)
         return replace(state, attempt=begun, begun=begun)
 
-    def _kept(self, state: State, best: Found, *others: Found) -> State:
-        """The state with partitions among those of the attempt, which is where they belong if they are new."""
-        better = len(state.values) == 0 or best.misfit < state.values[0] - 1e-9
-        for found in (best, *others):
-            if not (state.pool == found.labels).all(axis=1).any():
-                pool, values = np.vstack([state.pool, found.labels]), np.append(state.values, found.misfit)
-                order = np.argsort(values, kind="stable")[:_POOL]
-                state = replace(state, pool=pool[order], values=values[order])
-        state = replace(state, stale=0 if better else state.stale + 1)
-        if best.misfit < state.misfit:
-            state = replace(state, best=best.labels, misfit=best.misfit, idle=0)
-        return state
+    def _begins_a_heat(self, number: int) -> bool:
+        several = self._numbered(number).heat != self._numbered(number - 1).heat
+        return several or number % len(self._attempts) == 0
 
-    def _search(self, count: int, symmetry: Symmetry | None = None) -> LocalSearch:
-        return LocalSearch(self._tools, count, symmetry)
-
-
-def _check_weights(stage: Stage) -> None:
-    """Refuse weights of sequences, which a label search does not know."""
-    if set(stage.sequence_weights) != {1.0}:
-        raise InputError("a label search uses all sequences alike, always", "leave it out", key="schedule")
-
-
-def _check_alike(problem: InversionProblem, parametrization: CellLabels) -> None:
-    """Refuse labels whose exterior is not the simulator's."""
-    exterior = getattr(problem.simulator, "exterior", parametrization.exterior)
-    if exterior != parametrization.exterior:
-        raise InputError(
-            f"the simulator's exterior is {exterior}, that of the labels {parametrization.exterior}",
-            "give the same in the Setting of CellLabels",
-            key="exterior",
-        )
-
-
-def _descent(state: State, attempt: Attempt) -> Descent:
-    return Descent(state.shares, attempt.symmetry, state.radius)
-
-
-def _after(state: State, descent: Descent) -> State:
-    return replace(state, shares=descent.shares, radius=descent.radius)
-
-
-def _value_of_shares(tools: Tools, shares: FloatArray, kind: Kind) -> float:
-    return tools.misfit.gray(*kind).of_shares(with_the_rest(shares))
+    def _numbered(self, number: int) -> Attempt:
+        return self._attempts[number % len(self._attempts)]

@@ -14,6 +14,7 @@ import numpy as np
 
 from dmrifw.inversion import Workers
 from dmrifw.typing import FloatArray, IntArray
+from dmrifw_cell_labels.misfit import slower
 from dmrifw_cell_labels.rounding import MOST_STEPS, rounded
 from dmrifw_cell_labels.search import Found, LocalSearch, valued
 from dmrifw_cell_labels.tools import Tools
@@ -24,9 +25,8 @@ _LAPS = ((48, 1), (20, 2), (8, MOST_STEPS))
 _SCANNED = 256
 """Displacements that are looked at: about 1 um apart on the published grid."""
 
-_WHERE_NOTHING_LEAKS, _CELLS = 2, 576
-"""Part of both in a tissue that nothing leaves, where signals tell a place better and take three times as long; and
-cells for which they are: of four times as many half, since each takes longer."""
+_WHERE_NOTHING_LEAKS = 2
+"""Part of both in a tissue that nothing leaves, where signals tell a place better and take three times as long."""
 
 _EVENLY = 1.1673039782614187 ** -np.arange(1, 5)
 """Steps of a sequence that fills four dimensions evenly; the number is the root of x^5 = x + 1 (R_4 of M. Roberts)."""
@@ -94,7 +94,7 @@ def each_rounded(
 
 def _part(most: int, search: LocalSearch) -> int:
     """How many of so many there are time for."""
-    part = max(1.0, np.sqrt(len(search.neighbourhood.cells) / _CELLS))
+    part = slower(len(search.neighbourhood.cells))
     return int(np.ceil(most / (part if search.misfit.leaky else part * _WHERE_NOTHING_LEAKS)))
 
 

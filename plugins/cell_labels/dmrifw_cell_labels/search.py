@@ -21,6 +21,9 @@ _WIDTH = 12
 _TRIES = 10
 """Partitions that are tried on one linearization."""
 
+STEPS = 15
+"""Linearizations of one local search, at most."""
+
 
 Subject: TypeAlias = tuple[int, int]
 """What moves: see `Moves.subjects`."""

@@ -13,6 +13,13 @@ _SAME = 1e-5
 """Relative difference of misfits up to which two partitions are taken for one, or for its reflection."""
 
 
+_POOL = 8
+"""Partitions that are kept of an attempt."""
+
+WORTH_A_START = 4.0
+"""Misfit over that of the best of them up to which partitions read off shares, and shares that wait, are bettered."""
+
+
 @dataclass(frozen=True, eq=False)
 class State:
     """Where a search is.
@@ -89,6 +96,20 @@ class State:
         shares, attempt = self.waiting[0, : count - 1], int(self.owners[0])
         left = replace(self, waiting=self.waiting[1:], grays=self.grays[1:], owners=self.owners[1:])
         return replace(left, shares=shares, attempt=attempt, count=count, radius=0.5)
+
+    def kept(self, best: Found, *others: Found) -> State:
+        """The state with partitions among those of the attempt, which is where they belong if they are new. Local."""
+        better = len(self.values) == 0 or best.misfit < self.values[0] - 1e-9
+        pool, values = self.pool, self.values
+        for found in (best, *others):
+            if not (pool == found.labels).all(axis=1).any():
+                pool, values = np.vstack([pool, found.labels]), np.append(values, found.misfit)
+                order = np.argsort(values, kind="stable")[:_POOL]
+                pool, values = pool[order], values[order]
+        state = replace(self, pool=pool, values=values, stale=0 if better else self.stale + 1)
+        if best.misfit < state.misfit:
+            state = replace(state, best=best.labels, misfit=best.misfit, idle=0)
+        return state
 
     @property
     def came_back(self) -> bool:

@@ -33,12 +33,14 @@ class FacePrior(ABC):
         blocks: Steps of the ramp, at least 2; 0 for a straight line.
 
     Raises:
-        InputError: The ramp ends before it starts, or has a single step.
+        InputError: The ramp ends before it starts, or begins before the first iteration, or has a single step.
     """
 
     def __init__(
         self, setting: Setting, weight: float, initial_weight: float, ramp: tuple[int, int], blocks: int
     ) -> None:
+        if ramp[0] < 0:
+            raise InputError(f"iteration {ramp[0]}: the first is 0", "give first and last iteration", key="ramp")
         if ramp[1] < ramp[0]:
             raise InputError(f"{list(ramp)} ends before it starts", "give first and last iteration", key="ramp")
         if blocks == 1:
