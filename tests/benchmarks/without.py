@@ -61,6 +61,7 @@ def where_it_is(workers: Any, search: Any, start: Found, steps: int, *_: Any, **
 PARTS: dict[str, dict[str, Any]] = {
     "symmetry": {"optimizer.attempts": only_free},
     "coarse-to-fine": {"clouds.PHASES": ((FINEST, 0.0),) * 3 + clouds.PHASES[-1:]},
+    "loose-mixtures": {"misfit.LOOSE": 0.0},
     "heats": {"clouds.HEAT": len(clouds.PHASES) + 1},
     "elsewhere": {"clouds.elsewhere": the_same_place},
     "corrected-mixtures": {"clouds.alike": nothing_alike, "symmetric.alike": nothing_alike},

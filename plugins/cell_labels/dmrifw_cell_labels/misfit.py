@@ -69,6 +69,10 @@ LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
 
 FINEST = LEVELS[-1]
 
+LOOSE = 1e-2
+"""Error of the signals of any mixture of a leaky tissue beside these, in S/S0. Shares that explain signals more exactly
+are rougher, and no nearer to the truth: races from them lead home less often."""
+
 _QUIET, _TENSE = 0.5, 4.0
 """Of a tissue that nothing leaves, in which walls change signals little: errors of mixtures, and what walls in them
 cost, over those of a leaky one. Shares would explain its signals by a haze."""
@@ -172,7 +176,8 @@ class Misfit:
     def sigma(self, level: Level) -> FloatArray:
         """(n,) standard deviations of the differences of a mixture's signals. Local."""
         squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * self.resolution(level) ** 2
-        return np.hypot(self._gray_error * np.maximum(level.least, squares * self._wavenumber**2), self.noise)
+        own = self._gray_error * np.maximum(level.least, squares * self._wavenumber**2)
+        return np.hypot(own, np.hypot(self.noise, LOOSE if self.leaky else 0.0))
 
     def linearized(
         self, signal: ComplexArray, relative: ComplexArray, shares: FloatArray, level: Level, sigma: FloatArray
