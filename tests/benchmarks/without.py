@@ -37,7 +37,7 @@ def the_same_place(_: Context, descent: Descent, *__: Any) -> tuple[Descent, flo
     return descent, float("inf")
 
 
-def nothing_alike(_: Context, state: State, __: Any) -> State:
+def nothing_alike(_: Context, state: State, *__: Any) -> State:
     """Mixtures are corrected by what no walls are off by, always."""
     return state
 
@@ -61,7 +61,7 @@ def where_it_is(workers: Any, search: Any, start: Found, steps: int, *_: Any, **
 PARTS: dict[str, dict[str, Any]] = {
     "symmetry": {"optimizer.attempts": only_free},
     "coarse-to-fine": {"clouds.PHASES": ((FINEST, 0.0),) * 3 + clouds.PHASES[-1:]},
-    "loose-mixtures": {"misfit.LOOSE": 0.0},
+    "loose-mixtures": {"clouds.LOOSE": 0.0},
     "heats": {"clouds.HEAT": len(clouds.PHASES) + 1},
     "elsewhere": {"clouds.elsewhere": the_same_place},
     "corrected-mixtures": {"clouds.alike": nothing_alike, "symmetric.alike": nothing_alike},

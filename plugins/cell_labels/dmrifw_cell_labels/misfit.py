@@ -57,21 +57,19 @@ class Level:
         error: Of its signals for want of others, in S/S0, over the square of the phase across the length that so many
             resolve, the edge of a cube of the volume for each.
         least: The same at least: for elements, floors, and compartments that touch at an edge.
+        loose: Beside both.
     """
 
     modes: int
     error: float
     least: float = 1e-3
+    loose: float = 0.0
 
 
 LEVELS = (Level(20, 3e-3), Level(45, 8e-4), Level(90, 1e-4))
 """From coarse to fine. Where few modes resolve little, large wave numbers count little, and local minima are few."""
 
 FINEST = LEVELS[-1]
-
-LOOSE = 1e-2
-"""Error of the signals of any mixture of a leaky tissue beside these, in S/S0. Shares that explain signals more exactly
-are rougher, and no nearer to the truth: races from them lead home less often."""
 
 _QUIET, _TENSE = 0.5, 4.0
 """Of a tissue that nothing leaves, in which walls change signals little: errors of mixtures, and what walls in them
@@ -177,7 +175,7 @@ class Misfit:
         """(n,) standard deviations of the differences of a mixture's signals. Local."""
         squares = _MODEL_ERROR * spacing(self.grid) ** 2 + level.error * self.resolution(level) ** 2
         own = self._gray_error * np.maximum(level.least, squares * self._wavenumber**2)
-        return np.hypot(own, np.hypot(self.noise, LOOSE if self.leaky else 0.0))
+        return np.hypot(own, np.hypot(self.noise, level.loose))
 
     def linearized(
         self, signal: ComplexArray, relative: ComplexArray, shares: FloatArray, level: Level, sigma: FloatArray

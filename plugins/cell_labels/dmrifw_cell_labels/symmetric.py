@@ -11,7 +11,7 @@ from dmrifw_cell_labels.attempts import Attempt
 from dmrifw_cell_labels.clouds import BINARY, after, alike
 from dmrifw_cell_labels.context import Context
 from dmrifw_cell_labels.descent import Descent, descended
-from dmrifw_cell_labels.misfit import SHARP
+from dmrifw_cell_labels.misfit import FINEST, SHARP
 from dmrifw_cell_labels.race import each_rounded
 from dmrifw_cell_labels.search import STEPS, Found, LocalSearch
 from dmrifw_cell_labels.state import WORTH_A_START, State, read_off
@@ -86,7 +86,7 @@ def _apart(context: Context, state: State, attempt: Attempt, generator: np.rando
     The mixture is that of the best partition: signals of closed compartments hardly tell how far apart they are, so of
     places between the cells the first shares find any.
     """
-    grid, state = context.neighbourhood, alike(context, state, state.pool[0])
+    grid, state = context.neighbourhood, alike(context, state, state.pool[0], FINEST)
     kind, tried = (SHARP, state.like), []
     draw = partial(generator.standard_normal, (state.count - 1, 3))
     for way in [attempt.symmetry.displacements(draw()) for _ in range(_MOVES)]:
