@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
@@ -12,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import torch
@@ -113,7 +113,7 @@ class Workers(Generic[W]):
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
                 torch.get_num_threads(),
-                multiprocessing.get_context("fork"),  # tools hold matrices of PETSc, which do not pickle
+                _Context(),  # forks: tools hold matrices of PETSc, which do not pickle
                 initializer=_begin,
                 initargs=(self._tools, os.getpid()),
             )
@@ -122,6 +122,22 @@ class Workers(Generic[W]):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._pool.submit(_part, _nothing, ()).result()
         return self._pool
+
+
+class _Fork(ForkProcess):
+    """A fork that is gone as soon as its work is done.
+
+    Python's own clean-up would wait for locks of older executors, which a thread of the parent may have held when it
+    forked.
+    """
+
+    def run(self) -> None:
+        super().run()
+        os._exit(0)
+
+
+class _Context(ForkContext):
+    Process = _Fork
 
 
 def _begin(tools: Any, parent: int) -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import process
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,35 @@ def test_what_killed_forks_leave_is_done_here(threads: int) -> None:
 
 def test_only_the_parent_hears_ctrl_c(threads: int) -> None:
     assert mapped(Workers(MPI.COMM_SELF, np.zeros(1)), deaf, [(), ()]) == [threads > 1] * 2
+
+
+class Stuck:
+    """What ends an executor, as a fork inherits it while a thread of the parent holds its lock."""
+
+    def __init__(self) -> None:
+        self.parent = os.getpid()
+
+    def wakeup(self) -> None:
+        if os.getpid() != self.parent:
+            time.sleep(60)
+
+
+def test_forks_end_though_another_executor_was_busy_when_they_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own clean-up, in a fork, wakes all executors of the parent, and never comes back from this one."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    thread = threading.Thread()
+    monkeypatch.setitem(process._threads_wakeups, thread, Stuck())  # type: ignore[attr-defined]
+    workers = Workers(MPI.COMM_SELF, np.arange(4.0))
+    assert [value for value, _ in mapped(workers, times, [(1,), (2,)])] == [6.0, 12.0]
+    assert workers._pool is not None
+    forks = list(workers._pool._processes.values())
+    workers._pool.shutdown(wait=False)
+    for fork in forks:
+        fork.join(20)
+    codes = [fork.exitcode for fork in forks]
+    for fork in forks:
+        fork.kill()
+    assert codes == [0, 0]
 
 
 SCRIPT = """
