@@ -537,7 +537,7 @@ def test_symmetric_compartments_find_their_distance(grid: Grid) -> None:
             for image, swap in zip(one.group.images, one.swaps, strict=True)
         )
     )
-    symmetry, neighbourhood = symmetries[number], search._neighbourhood
+    symmetry, neighbourhood = symmetries[number], search._context.neighbourhood
     way = symmetry.displacements(np.array([[1.0, 1.0, 0.0], [-1.0, -1.0, 0.0]]))
     moved = zip(one_hot(labels, 3)[1:], 1.5 * way / np.linalg.norm(way[0]), strict=True)
     shares = symmetry.averaged(np.stack([neighbourhood.shifted(one, shift) for one, shift in moved]))
