@@ -100,7 +100,7 @@ def clearer(context: Context, state: State, attempt: Attempt, generator: np.rand
     if attempt.free and phase:
         labels = context.neighbourhood.displaced(state.shares, np.zeros(3))
         state = alike(context, state, labels, _loosened(context, attempt, FINEST))
-    kind = kind_of(context, state, attempt, level)
+    kind = _kind(context, state, attempt, level)
     descent, _ = descended(context.tools, kind, _descent(state, attempt), binary, context.steps)
     state, mixture = after(state, descent), with_the_rest(descent.shares)
     gray = context.misfit.gray(*kind)
@@ -108,7 +108,7 @@ def clearer(context: Context, state: State, attempt: Attempt, generator: np.rand
         shifted, value = elsewhere(context, descent, kind, generator)
         if value < _WORTH_A_SHIFT * gray.of_shares(mixture):
             return replace(after(state, shifted), phase=phase), False
-    state, middle = replace(state, phase=phase + 1), context.misfit.gray(*kind_of(context, state, attempt, _MIDDLE))
+    state, middle = replace(state, phase=phase + 1), context.misfit.gray(*_kind(context, state, attempt, _MIDDLE))
     if state.phase != HEAT or middle.explained(mixture, _WITHIN if attempt.free else _NEARLY):
         return state, False
     return state.with_waiting(middle.of_shares(mixture), WORTH_A_START, _STARTS), True
@@ -116,12 +116,12 @@ def clearer(context: Context, state: State, attempt: Attempt, generator: np.rand
 
 def is_told(context: Context, state: State, attempt: Attempt) -> bool:
     """Whether shares explain the data: others are mostly of a wrong shape, and not worth more than a race. Local."""
-    gray = context.misfit.gray(*kind_of(context, state, attempt, FINEST))
+    gray = context.misfit.gray(*_kind(context, state, attempt, FINEST))
     return state.count > 2 or gray.explained(with_the_rest(state.shares), _WITHIN)
 
 
-def kind_of(context: Context, state: State, attempt: Attempt, level: Level) -> Kind:
-    """The mixture that is descended in. Local."""
+def _kind(context: Context, state: State, attempt: Attempt, level: Level) -> Kind:
+    """The mixture that is descended in."""
     if attempt.free and level == FINEST and state.like.any():
         level = SHARP
     return _loosened(context, attempt, level), state.like if attempt.free else np.zeros_like(state.like)

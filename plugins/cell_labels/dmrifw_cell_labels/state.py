@@ -12,7 +12,6 @@ from dmrifw_cell_labels.search import Found
 _SAME = 1e-5
 """Relative difference of misfits up to which two partitions are taken for one, or for its reflection."""
 
-
 _POOL = 8
 """Partitions that are kept of an attempt."""
 
