@@ -139,7 +139,7 @@ def table(folder: Path) -> str:
     for file in sorted(folder.glob("*/metrics.json")):
         metrics = json.loads(file.read_text())
         arm = next(name for name in ARMS if file.parent.name.startswith(f"{name}-".replace(" ", "_")))
-        values = [metrics[key] for key in _COLUMNS]
+        values = [metrics.get(key) for key in _COLUMNS]
         means.setdefault(arm, []).append(values)
         rows.append((file.parent.name.replace("_", " "), values))
     rows += [(f"mean of {arm}, {len(values)} runs", _mean(values)) for arm, values in means.items()]
@@ -152,6 +152,7 @@ _COLUMNS = (
     "barrier_f1",
     "barrier_f1_symmetric",
     "chamfer_um_symmetric",
+    "chamfer_um",
     "bad_edge_fraction",
     "signal_relative_error",
     "iterations",
