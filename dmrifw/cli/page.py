@@ -98,7 +98,7 @@ def _figures(outcome: Outcome, folder: Path, notes: list[str]) -> Iterator[Figur
         "what looks like noise is noise.",
         svg=plotting.residual_figure(protocol, measured, fitted),
     )
-    yield Figure("Loss", _loss_caption(outcome), svg=plotting.history_figure(outcome.result.history.rows))
+    yield Figure("Loss", _loss_caption(outcome), svg=plotting.history_figure(outcome.result.course))
     yield from outcome.subject.figures(outcome.fields)
 
 

@@ -101,7 +101,7 @@ class ShapeSubject:
 
         points, nearest = fields["points"], self._nearest(fields["points"])
         report.write_shape(folder / SHAPE, self.grid, points, nearest)
-        plotting.shape_figure(folder / PICTURE, self.grid, points, nearest, result.history.rows)
+        plotting.shape_figure(folder / PICTURE, self.grid, points, nearest, result.course)
         written = [SHAPE, SEQUENCE, PICTURE]
         try:
             plotting.animate(folder / ANIMATION, self.grid, self._way(folder, points, result), nearest)

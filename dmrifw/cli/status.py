@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,8 @@ DEBUG_VARIABLE = "DMRIFW_DEBUG"
 """Set to anything but 0 to see the traceback of an error."""
 
 _INTERRUPTED = "interrupted"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _UsageError: Any = typer.BadParameter.__base__
 """Click's UsageError, which some versions of typer bring along and others import."""
@@ -46,4 +49,6 @@ def _told(error: BaseException) -> tuple[int, str]:
         return 2, f"{error.format_message() or 'no command is given'}; see dmrifw --help"
     if isinstance(error, DmrifwError):
         return 1, str(error)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return 1, "the disk is full, what was there is whole; make room, and go on with --resume or start again"
     return 1, f"{type(error).__name__}: {error}; --debug shows where"

@@ -95,7 +95,7 @@ class WallSubject:
         from dmrifw import plotting
 
         plotting.recovery_figure(
-            folder / PICTURE, case.grid, case.true_barrier, permeability, result.history.rows, faces=case.judged_faces
+            folder / PICTURE, case.grid, case.true_barrier, permeability, result.course, faces=case.judged_faces
         )
         return [INTERFACE, FIELDS, PICTURE]
 

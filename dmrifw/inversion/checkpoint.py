@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import time
@@ -90,11 +91,13 @@ class Checkpoint:
         Local; call it on one rank.
         """
         partial = self.path.with_name(self.path.name + ".partial")
+        content = io.BytesIO()  # HDF5 itself, on a full disk, takes the process down
+        with h5py.File(content, "w") as file:
+            file.attrs.update({"format": FORMAT, "digest": _digest(arrays), **self.fingerprint})
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array)
         try:
-            with h5py.File(partial, "w") as file:
-                file.attrs.update({"format": FORMAT, "digest": _digest(arrays), **self.fingerprint})
-                for name, array in arrays.items():
-                    file.create_dataset(name, data=array)
+            partial.write_bytes(content.getvalue())
             _flush_to_disk(partial)
             os.replace(partial, self.path)
         finally:

@@ -65,17 +65,27 @@ class Result:
         history: One row per iteration, those before a resume and of other starts included.
         start: The best start, counted from 0: the one whose signals are nearest to the target.
         ending: Why the last start ended, in words; nothing where that was before a resume.
+        figures: What the diagnostics tell of the fields.
     """
 
     fields: dict[str, torch.Tensor]
     history: History
     start: int = 0
     ending: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def iterations(self) -> int:
         """Number of iterations done."""
         return len(self.history)
+
+    @property
+    def course(self) -> list[Mapping[str, float]]:
+        """The rows of the history, and what is known of where the last step led, if it is of the best start."""
+        *_, last = rows = list[Mapping[str, float]](self.history.rows)
+        if last.get("start", 0) != self.start:
+            return rows
+        return [*rows, {"iteration": len(rows), "start": self.start} | dict(self.figures)]
 
     @property
     def loss_initial(self) -> float:
@@ -174,7 +184,8 @@ def invert(
                 raise Interrupted(len(run.history), checkpoint.path if checkpoint else None)
         run.save()
     with torch.no_grad():
-        return Result(detached(parametrization()), run.history, starts.best, run.ending)
+        fields = detached(parametrization())
+    return Result(fields, run.history, starts.best, run.ending, run.figures(fields))
 
 
 @dataclass
@@ -267,10 +278,14 @@ class _Run:
         self._check_finite(row)
         row |= {"signal_seconds": look.signal_seconds, "gradient_seconds": look.gradient_seconds}
         row |= self.optimizer.move()
-        extra = {name: float(one) for name, one in self.diagnostics(look.fields).items()} if self.diagnostics else {}
+        extra = self.figures(look.fields)
         row |= {"seconds": time.perf_counter() - started} | extra
         self.history.append(row)
         return row, look.fields, self.problem.comm.allreduce(bool(signals), op=MPI.LOR)
+
+    def figures(self, fields: Fields) -> dict[str, float]:
+        """What the diagnostics tell of some fields. Local."""
+        return {name: float(one) for name, one in self.diagnostics(fields).items()} if self.diagnostics else {}
 
     def _look(self, iteration: int) -> Look:
         look = self._where_there_is_a_loss(iteration, lambda: self.optimizer.look(iteration, self.schedule(iteration)))

@@ -138,7 +138,7 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
             first.plot(iterations, shown, color=colour, lw=1.4, ls=_DASHES[number % len(_DASHES)], label=label)
         first.set(xlabel="iteration", ylabel="loss", yscale="log")
         low, high = first.get_ylim()
-        least = min([high, *(row["loss"] for row in history if row["loss"] > 0)])
+        least = min([high, *(row["loss"] for row in history if row.get("loss", 0) > 0)])
         first.set_ylim(max(low, min(0.5 * least, high * _SMALLEST_TERM)), high)
         for axes, panel in zip(panels, others, strict=True):
             for (name, label), colour, dashes in zip(panel.columns.items(), (BLUE, VERMILLION), _DASHES, strict=False):

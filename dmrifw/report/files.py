@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,9 @@ def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
                 plain[f"{name}_{part}"].attrs = whole.attrs
     with replacing(path) as temporary:
         if path.suffix == ".nc":
-            plain.to_netcdf(temporary, engine="h5netcdf")
+            content = io.BytesIO()  # HDF5 itself, on a full disk, takes the process down
+            plain.to_netcdf(content, engine="h5netcdf")
+            temporary.write_bytes(content.getvalue())
         else:
             texts = {
                 name: column.astype(object) for name, column in plain.variables.items() if column.dtype.kind == "U"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -91,6 +92,17 @@ def test_anything_else_is_status_1_in_one_line(
     assert run(words) == 1
     assert "Traceback" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_told(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(case: object, model: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dmrifw.cli.simulate.signals", full)
+    assert run(["simulate", str(config), "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("dmrifw: the disk is full")
 
 
 class TestDemo:

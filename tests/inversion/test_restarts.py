@@ -62,6 +62,7 @@ def test_the_best_start_is_kept_and_the_history_tells_them_apart(problem: Invers
     ends = [found.history.rows[last]["loss"] for last in (7, 15, 23)]
     assert found.loss_final == ends[found.start]
     assert found.start == int(np.argmin(ends))
+    assert len(found.course) == 24 + (found.start == 2)  # one more where the last step led to what was found
 
 
 def test_an_optimizer_may_refuse_further_starts(problem: InversionProblem) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -109,6 +110,13 @@ def test_a_dataset_that_cannot_be_written_leaves_the_older_one(tmp_path: Path, p
         report.write_dataset(tmp_path / name, dataset)
         with pytest.raises((TypeError, ValueError)):
             report.write_dataset(tmp_path / name, dataset.assign_attrs(bad=object()))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # HDF5 itself would end the process
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                report.write_dataset(tmp_path / name, dataset)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         xarray.testing.assert_identical(report.read_signals(tmp_path / name), dataset)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["signal.nc", "signal.zarr"]
 

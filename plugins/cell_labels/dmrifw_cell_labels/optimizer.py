@@ -25,8 +25,7 @@ from dmrifw_cell_labels import clouds, symmetric
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.checks import MOST, check_alike, check_weights, checked
 from dmrifw_cell_labels.context import Context
-from dmrifw_cell_labels.descent import with_the_rest
-from dmrifw_cell_labels.misfit import FINEST, Misfit
+from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.mixture import Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.parametrization import CellLabels
@@ -196,7 +195,7 @@ class LabelSearch:
         return self.state.spent + self.state.longest > self._seconds
 
     def look(self, iteration: int, stage: Stage) -> Look:
-        """See `Optimizer.look`. The loss is the misfit of the best partition, in the model of the search.
+        """See `Optimizer.look`. The loss is the misfit of the partition that is shown, in the model of the search.
 
         Raises:
             InputError: The schedule weighs sequences by anything but 1.
@@ -207,7 +206,7 @@ class LabelSearch:
         with torch.no_grad():
             fields = detached(self.parametrization())
         state = self.state
-        loss = state.misfit if np.isfinite(state.misfit) else self._cloudy(state)
+        loss = state.misfit if np.isfinite(state.misfit) else self._misfit.of_labels(state.shown)
         control = {"attempt": float(state.attempt), "compartments": float(state.count)}
         return Look(loss, {"data_loss": loss}, control, 0.0, fields, 0.0, 0.0)
 
@@ -225,7 +224,8 @@ class LabelSearch:
         took = self._problem.comm.bcast(ended - started)
         self.state = replace(self.state, spent=self.state.spent + took, longest=max(self.state.longest, took))
         seconds = {"search_seconds": searched - started, "check_seconds": ended - searched}
-        return {"signal_error": min(self.state.error, 1e3)} | seconds
+        error = self.state.error if np.isfinite(self.state.error) else np.nan
+        return {"signal_error": error} | seconds
 
     def state_dict(self) -> dict[str, Any]:
         """See `Optimizer.state_dict`. Local."""
@@ -254,9 +254,6 @@ class LabelSearch:
             fields = dict(self.parametrization())
             self._problem.forget()
             return self._misfit.left_over(self._problem.relative(self._problem.simulator(**fields)))
-
-    def _cloudy(self, state: State) -> float:
-        return self._misfit.gray(FINEST, np.zeros_like(state.best)).of_shares(with_the_rest(state.shares))
 
     def _advanced(self, state: State) -> State:
         """The state an iteration later."""
