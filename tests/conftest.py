@@ -5,7 +5,10 @@ which tests of interruptions raise.
 """
 
 import os
+import resource
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from threadpoolctl import threadpool_limits
@@ -29,3 +32,19 @@ def sphere(grid):
     from dmrifw.mesh import Sphere, shape_barrier
 
     return shape_barrier(grid, Sphere(10.0))
+
+
+@pytest.fixture(scope="session")
+def no_room() -> Callable[[], AbstractContextManager[None]]:
+    """A context in which files end at 100 bytes: writes fail as on a full disk, where HDF5 takes the process down."""
+
+    @contextmanager
+    def limited() -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
