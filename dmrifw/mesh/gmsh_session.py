@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
 from dmrifw.mesh.grid import Grid, from_arrays, signed_volumes
@@ -40,6 +41,8 @@ class Arrays(NamedTuple):
 def session(size: float | None = None) -> Iterator[Any]:
     """The gmsh module with an empty model of its own; whatever gmsh model the caller had is kept.
 
+    So is the number of threads that others use: gmsh sets that of OpenMP, and so that of torch, to its own.
+
     Args:
         size: Edge length of the elements, um; gmsh's own choice if not given.
 
@@ -50,6 +53,12 @@ def session(size: float | None = None) -> Iterator[Any]:
     """
     import gmsh
 
+    with threadpool_limits(), _session(gmsh, size) as made:
+        yield made
+
+
+@contextmanager
+def _session(gmsh: Any, size: float | None) -> Iterator[Any]:
     started = not gmsh.isInitialized()
     before = "" if started else gmsh.model.getCurrent()
     if started:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dmrifw.inversion import Workers
 from dmrifw.typing import FloatArray, IntArray
+from dmrifw_cell_labels.misfit import slower
 from dmrifw_cell_labels.moves import Moves
 from dmrifw_cell_labels.search import Found, LocalSearch, valued
 from dmrifw_cell_labels.symmetry import Symmetry
@@ -26,8 +27,8 @@ _PAIRS = 60
 """Pairs of moves that are tried after them."""
 
 _MOST_TRIED, _AS_MANY = 600, 50
-"""Partitions that are tried in polishing one, at most, since one far from the data can be bettered for long; and what a
-descent counts as."""
+"""Partitions that are tried in polishing one, on a grid for which that is meant at most, since one far from the data can
+be bettered for long; and what a descent counts as."""
 
 _AT_ONCE = 8
 """Moves that are tried before one looks whether any has helped."""
@@ -80,7 +81,7 @@ def polished(workers: Workers[Tools], search: LocalSearch, start: Found, steps: 
 
     For rank 0.
     """
-    best, left = start, _MOST_TRIED
+    best, left = start, _MOST_TRIED / slower(len(start.labels))
     while left > 0:
         moves = search.moves(best.labels)
         if len(moves) > _MOST_MOVES:
