@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 
 @contextmanager
-def noted_signals() -> Iterator[list[int]]:
-    """A list to which the first SIGINT or SIGTERM is added, for the loop to read; a second one acts at once. Local."""
+def noted_signals(heed: Callable[[], None]) -> Iterator[list[int]]:
+    """A list to which the first SIGINT or SIGTERM is added, for the loop to read; a second one acts at once.
+
+    Args:
+        heed: Called when the first comes, in the middle of whatever is done then.
+
+    Local.
+    """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield noted
@@ -26,6 +32,7 @@ def noted_signals() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         noted.append(number)
         restore()
+        heed()
 
     for one in (signal.SIGINT, signal.SIGTERM):
         previous[one] = signal.signal(one, note)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -168,7 +170,7 @@ def invert(
     if resume:
         run.resume()
     total = iterations * (1 + starts.settings.count)
-    with noted_signals() as signals, observing(problem.comm, observers, total, run.history):
+    with noted_signals(run.heed) as signals, observing(problem.comm, observers, total, run.history):
         run.renew()
         while not run.is_over():
             row, fields, stop = run.iterate(signals)
@@ -207,6 +209,7 @@ class _Run:
         check_together(self.settings, aim.parametrization, aim.priors, aim.gradient_rules, self.schedule, further)
         self.optimizer = self.settings.start(self.objective)
         self.ending = ""
+        self.is_saving = False
 
     @property
     def problem(self) -> InversionProblem:
@@ -259,7 +262,18 @@ class _Run:
     def save(self) -> None:
         """Write the state of the last renewal."""
         if self.checkpoint is not None:
+            self.is_saving = True
             on_root(self.problem.comm, partial(self.checkpoint.write, self.renewed))
+            self.is_saving = False
+
+    def heed(self) -> None:
+        """Asked to stop: write it at once, since whoever asked may not wait until the iteration is done. For rank 0."""
+        if self.problem.comm.rank:
+            return
+        os.write(2, b"\nstopping when this iteration is done; once more stops at once\n")  # print is not reentrant
+        if self.checkpoint is not None and self.renewed and not self.is_saving:
+            with suppress(OSError):  # the write when the iteration is done tells
+                self.checkpoint.write(self.renewed)
 
     def notify(self, observers: Iterable[Observer], row: Mapping[str, float], fields: Fields) -> bool:
         """Tell the observers; whether the checkpoint is due. For rank 0."""

@@ -285,6 +285,34 @@ def test_an_interrupted_inversion_goes_on_where_it_stood(
     assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
 
 
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun")
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
+def test_ranks_that_are_asked_to_stop_in_a_long_iteration_have_written_a_checkpoint(
+    number: int, inversion_text: str, tmp_path: Path
+) -> None:
+    """The launcher ends them soon, whatever they do."""
+    source, folder = tmp_path / "config.toml", tmp_path / "out"
+    source.write_text(inversion_text)
+    program = (
+        "import sys, time\nfrom dmrifw.cli.app import run\nfrom dmrifw.inversion import loop\n"
+        "look = loop._Run._look\n"
+        "def slow(run, iteration):\n"
+        "    if iteration == 2:\n        print('busy', flush=True)\n        time.sleep(60)\n"
+        "    return look(run, iteration)\n"
+        "loop._Run._look = slow\nsys.exit(run())"
+    )
+    command = ["mpirun", "-n", "2", sys.executable, "-c", program, "invert", str(source), "-o", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as job:
+        assert job.stdout is not None
+        assert any("busy" in line for line in job.stdout)
+        os.killpg(job.pid, number)
+        job.communicate(timeout=30)
+    assert job.returncode != 0
+    assert (folder / "checkpoint.h5").exists()
+    assert not (folder / "metrics.json").exists()
+    assert run(["invert", str(source), "-o", str(folder), "--resume"]) == 0
+
+
 @pytest.mark.slow
 def test_a_killed_inversion_goes_on_from_its_last_checkpoint(
     inversion_text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

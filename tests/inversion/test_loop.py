@@ -184,13 +184,20 @@ def test_an_interruption_without_a_checkpoint_says_that_nothing_was_kept(argumen
         invert(**arguments, observers=[watcher])
 
 
-def test_a_second_signal_acts_at_once(arguments: dict[str, Any]) -> None:
+def test_a_second_signal_acts_at_once_and_nothing_is_lost(arguments: dict[str, Any], tmp_path: Path) -> None:
     def twice() -> None:
         signal.raise_signal(signal.SIGINT)  # in this thread: two signals to the process may reach another one as one
         signal.raise_signal(signal.SIGINT)
 
+    straight = invert(**arguments)
+    model = arguments["parametrization"]
+    arguments |= {"checkpoint": Checkpoint(tmp_path / "checkpoint.h5", MARK), "renewal": 2}
     with pytest.raises(KeyboardInterrupt):
-        invert(**arguments, observers=[Watcher(0, twice)])
+        invert(**arguments | {"parametrization": type(model)(len(model.v))}, observers=[Watcher(4, twice)])
+    watcher = Watcher()
+    resumed = invert(**arguments | {"parametrization": type(model)(len(model.v))}, resume=True, observers=[watcher])
+    assert watcher.calls[:2] == [("start", 12, 4), 4]
+    assert torch.equal(resumed.fields["permeability"], straight.fields["permeability"])
 
 
 def test_numbers_that_are_not_finite_stop_it_before_the_step(arguments: dict[str, Any]) -> None:

@@ -27,8 +27,8 @@ _PAIRS = 60
 """Pairs of moves that are tried after them."""
 
 _MOST_TRIED, _AS_MANY = 600, 50
-"""Partitions that are tried in polishing one, on a grid for which that is meant at most, since one far from the data can
-be bettered for long; and what a descent counts as."""
+"""Partitions that are tried in polishing one, at most, on a grid for which that is meant: one far from the data can be
+bettered for long; and what a descent counts as."""
 
 _AT_ONCE = 8
 """Moves that are tried before one looks whether any has helped."""
