@@ -6,27 +6,15 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from dmrifw.sequences import Protocol
+from dmrifw.sequences import Protocol, shell_numbers
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
-
-_SHELL, _GAP = 100.0, 50.0
-"""Differences of b in one shell, and between one of its measurements and the next, at most, s/mm^2."""
 
 
 def shells(protocol: Protocol) -> list[tuple[IntArray, FloatArray]]:
     """(m,) measurements of one sequence with about the same b, and their (m, 3) directions, 0 at b = 0. Local."""
-    found: list[list[int]] = []
-    for number in np.unique(protocol.sequence):
-        members = np.flatnonzero(protocol.sequence == number)
-        first = last = -np.inf
-        for row in members[np.argsort(protocol.bvals[members], kind="stable")]:
-            b = protocol.bvals[row]
-            if b - first > _SHELL or b - last > _GAP:
-                first = b
-                found.append([])
-            found[-1].append(int(row))
-            last = b
-    return [(np.sort(rows), _directions(protocol.q[np.sort(rows)])) for rows in found]
+    numbers = shell_numbers(protocol)
+    members = (np.flatnonzero(numbers == one) for one in range(numbers.max() + 1))
+    return [(rows, _directions(protocol.q[rows])) for rows in members]
 
 
 def sequences(protocol: Protocol) -> list[tuple[IntArray, FloatArray, FloatArray]]:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dmrifw.plotting.space import mark_starts, series
 from dmrifw.plotting.style import BLUE, CYCLE, INK, STYLE, TRUE_SURFACE, VERMILLION
-from dmrifw.sequences import Protocol
+from dmrifw.sequences import Protocol, shell_numbers
 from dmrifw.surface import BARRIER_THRESHOLD
 from dmrifw.typing import ArrayLike, FloatArray
 
@@ -61,12 +61,13 @@ def signal_figure(protocol: Protocol, measured: ArrayLike, fitted: ArrayLike) ->
     Local.
     """
     measured, fitted = np.abs(measured), np.abs(fitted)
-    sequences = np.unique(protocol.sequence)
+    sequences, shells = np.unique(protocol.sequence), shell_numbers(protocol)
 
     def draw(figure: Figure) -> None:
         for axes, number in zip(_row(figure, len(sequences)), sequences, strict=True):
             rows = protocol.sequence == number
-            b, shell = np.unique(protocol.bvals[rows], return_inverse=True)
+            shell = np.unique(shells[rows], return_inverse=True)[1]
+            b = np.bincount(shell, protocol.bvals[rows]) / np.bincount(shell)
             target, fit = (_over_directions(values[rows], shell) for values in (measured, fitted))
             bars = np.maximum([target[0] - target[1], target[2] - target[0]], 0.0)  # means of equal values round
             axes.fill_between(b, fit[1], fit[2], color=BLUE, alpha=0.15, lw=0)
@@ -200,16 +201,17 @@ def _over_directions(values: FloatArray, shell: np.ndarray) -> FloatArray:
 
 def _per_shell(protocol: Protocol, values: FloatArray) -> tuple[FloatArray, list[str]]:
     """(shells, directions) values, NaN where a shell has fewer directions; and the names of the shells."""
-    keys = np.column_stack([protocol.sequence, protocol.bvals])
-    shells, shell = np.unique(keys, axis=0, return_inverse=True)
-    shell = shell.reshape(-1)
+    shell = shell_numbers(protocol)
     order = np.argsort(shell, kind="stable")
     count = np.bincount(shell)
     column = np.empty(len(shell), dtype=np.int64)
     column[order] = np.arange(len(shell)) - np.repeat(np.cumsum(count) - count, count)
-    table = np.full((len(shells), count.max()), np.nan)
+    table = np.full((len(count), count.max()), np.nan)
     table[shell, column] = values
-    return table, [f"{_name(protocol, int(number))}, b = {b:g}" for number, b in shells]
+    first = np.unique(shell, return_index=True)[1]
+    means = np.bincount(shell, protocol.bvals) / count
+    names = [_name(protocol, int(one)) for one in protocol.sequence[first]]
+    return table, [f"{name}, b = {b:.5g}" for name, b in zip(names, means, strict=True)]
 
 
 def _name(protocol: Protocol, number: int) -> str:

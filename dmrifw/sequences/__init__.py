@@ -7,6 +7,7 @@ from dmrifw.sequences.protocol import Protocol
 from dmrifw.sequences.pulsed import DDE, PGSE, PGSTE, TRSE, LongNarrow
 from dmrifw.sequences.registry import WAVEFORMS, parameters, table_of, waveform_from
 from dmrifw.sequences.sampled import Sampled, sampled
+from dmrifw.sequences.shells import shell_numbers
 from dmrifw.sequences.tensor import BTensor
 from dmrifw.sequences.waveforms import Waveform
 
@@ -27,6 +28,7 @@ __all__ = [
     "fibonacci_directions",
     "parameters",
     "sampled",
+    "shell_numbers",
     "table_of",
     "waveform_from",
 ]

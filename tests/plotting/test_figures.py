@@ -50,3 +50,12 @@ def test_a_cell_for_each_measurement_of_a_shell_in_the_order_of_the_protocol() -
         "PGSE 10/20 ms, b = 2000",
         "PGSE 10/60 ms, b = 0",
     ]
+
+
+def test_a_shell_may_scatter() -> None:
+    """Scanners' tables tell b to a few s/mm^2."""
+    scattered = Protocol.pgse([0, 995, 1005, 1002, 1998, 2002], np.eye(3)[[0, 0, 1, 2, 0, 1]], 10, 20)
+    table, names = _per_shell(scattered, np.arange(6.0))
+    nothing = np.nan
+    np.testing.assert_array_equal(table, [[0.0, nothing, nothing], [1.0, 2.0, 3.0], [4.0, 5.0, nothing]])
+    assert names == ["PGSE 10/20 ms, b = 0", "PGSE 10/20 ms, b = 1000.7", "PGSE 10/20 ms, b = 2000"]
