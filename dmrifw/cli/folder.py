@@ -29,6 +29,8 @@ CONFIG_COPY = "config.toml"
 TRAINING_FILES = (METRICS, HISTORY, CHECKPOINT)
 SHAPE_FILES = (SHAPE, SEQUENCE, FRAMES, ANIMATION)
 INVERSION_FILES = (METRICS, HISTORY, INTERFACE, FIELDS, *SHAPE_FILES, RECOVERY, PICTURE, REPORT, CHECKPOINT)
+_LASTING = (HISTORY, CHECKPOINT, SEQUENCE, FRAMES)
+"""Files that grow while an inversion runs; the others tell how it ended."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,12 @@ class RunFolder:
         if not _same_file(copy, self.config):
             with replacing(copy) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+    def reopen(self) -> None:
+        """Remove what tells how a run ended, since it goes on. Local; call it on one rank."""
+        for name in self.own:
+            if name not in _LASTING:
+                remove(self.path / name)
 
     def _present(self, names: tuple[str, ...]) -> list[Path]:
         present = [self.path / name for name in names if (self.path / name).exists()]

@@ -120,6 +120,8 @@ class _Plan:
         name, limits = self.search.settings.optimizer, getattr(self.search.optimizer, "limits", ())
         kept = {key: one for key, one in content["inversion"].pop(name, {}).items() if key not in limits}
         content["inversion"] |= {name: kept} if kept else {}  # a table of limits alone is as good as none
+        for key in content["inversion"].keys() & limits:
+            del content["inversion"][key]
         content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
         content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
         content["mesh"] = None if self.truth is None else mesh_hash(self.truth.grid)
@@ -215,8 +217,8 @@ class _Plan:
         from dmrifw.inversion import HistoryWriter, ProgressBar
 
         path = self.folder.path
-        begun = [] if resume else [_Begun(self.folder, self.case.config.text)]
-        return [*begun, ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
+        begun = _Resumed(self.folder) if resume else _Begun(self.folder, self.case.config.text)
+        return [begun, ProgressBar(console), HistoryWriter(path / HISTORY), *self.subject.observers(path)]
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,23 @@ class _Begun:
 
     def on_iteration(self, row: Mapping[str, float], fields: Mapping[str, torch.Tensor]) -> None:
         """See `Observer`."""
+
+    def on_end(self, history: History) -> None:
+        """See `Observer`."""
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """Removes what an inversion had ended with when it goes on beyond that: until its new end it is unfinished."""
+
+    folder: RunFolder
+
+    def on_start(self, iterations: int, history: History) -> None:
+        """See `Observer`."""
+
+    def on_iteration(self, row: Mapping[str, float], fields: Mapping[str, torch.Tensor]) -> None:
+        """See `Observer`."""
+        self.folder.reopen()
 
     def on_end(self, history: History) -> None:
         """See `Observer`."""

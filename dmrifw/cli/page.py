@@ -71,7 +71,7 @@ def _summary(outcome: Outcome) -> list[str]:
     ended = f" The search ended because {outcome.result.ending}." if outcome.result.ending else ""
     return [
         f"{metrics['iterations']} iterations{starts} took the loss from {metrics['loss_initial']:.4g} "
-        f"to {metrics['loss_final']:.4g}.{ended}",
+        f"to {metrics['loss_final']:.4g} before the last step.{ended}",
         outcome.subject.summary(outcome.fields),
         f"{len(case.protocol)} signals of {len(np.unique(case.protocol.sequence))} sequences, "
         f"b up to {case.protocol.bvals.max():g} s/mm².",
@@ -115,15 +115,18 @@ def _optimizer(outcome: Outcome) -> str:
     return outcome.case.config.inversion.optimizer if outcome.case.config.inversion else ""
 
 
+_PARTS = {"signal": "signals", "gradient": "gradients", "check": "checks by the simulator"}
+"""What columns of seconds in the history are of; those of other optimizers speak for themselves."""
+
+
 def _seconds(outcome: Outcome, watch: Stopwatch) -> dict[str, float]:
     """Parts of the wall-clock time. Iterations count all that were ever done; the rest, those of this session."""
     history = outcome.result.history
-    signals, gradients, whole = (history.column(f"{name}seconds").sum() for name in ("signal_", "gradient_", ""))
-    parts = {
-        "iterations: signals": signals,
-        "iterations: gradients": gradients,
-        "iterations: priors, steps and diagnostics": whole - signals - gradients,
-    }
+    whole = float(history.column("seconds").sum())
+    columns = [name for name in history.columns if name.endswith("_seconds")]
+    told = {name.removesuffix("_seconds"): float(np.nansum(history.column(name))) for name in columns}
+    parts = {f"iterations: {_PARTS.get(name, name)}": spent for name, spent in told.items() if spent}
+    parts["iterations: the rest, such as priors, steps and diagnostics"] = whole - sum(told.values())
     seconds: dict[str, float] = {}
     for name, measured in watch.seconds.items():
         if name == "inversion":

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -21,6 +21,7 @@ import torch
 
 from dmrifw import hookspecs, plugins, report
 from dmrifw.cli.app import run
+from dmrifw.cli.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("without_pictures")  # but for `finished`, which is made before
 
@@ -248,6 +249,9 @@ def test_a_search_that_ran_out_of_time_goes_on_with_more(
     assert json.loads((folder / "metrics.json").read_text())["iterations"] == 3
     source.write_text(text.replace("reflecting", "permeable") + SHORT.partition("[inversion.label-search]")[0])
     assert run([*arguments, "--resume"]) == 0  # without the table it is the same search, too
+    source.write_text(source.read_text().replace("iterations = 3", "iterations = 4"))
+    assert run([*arguments, "--resume"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["iterations"] == 4
     source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=5) + "descent = 3\n")
     assert run([*arguments, "--resume"]) == 2
 
@@ -283,6 +287,37 @@ def test_an_interrupted_inversion_goes_on_where_it_stood(
     assert run(["invert", str(source), "-o", str(tmp_path / "whole")]) == 0
     np.testing.assert_allclose(losses(folder), losses(tmp_path / "whole"), rtol=1e-8)
     assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
+
+
+def test_a_resumed_run_that_goes_on_is_unfinished_until_its_new_end(
+    tmp_path: Path, inversion_text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder = tmp_path / "config.toml", tmp_path / "out"
+    text = (
+        inversion_text.partition("[inversion]")[0]
+        .replace("directions = 2", "directions = 9")
+        .replace("reflecting", "permeable")
+    )
+    source.write_text(text.replace("reflecting", "permeable") + SHORT.format(minutes=5))
+    arguments = ["invert", str(source), "-o", str(folder)]
+    assert run(arguments) == 0
+    source.write_text(source.read_text().replace("iterations = 3", "iterations = 5"))
+    monkeypatch.setattr(RunFolder, "reopen", stopping(RunFolder.reopen))
+    assert run([*arguments, "--resume"]) == 130
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint.h5", "config.toml", "history.csv"]
+    capsys.readouterr()
+    assert run(arguments) == 2
+    assert "continue with --resume" in capsys.readouterr().err
+
+
+def stopping(method: Callable[[RunFolder], None]) -> Callable[[RunFolder], None]:
+    """The method, which also sends the process a SIGTERM."""
+
+    def sent(folder: RunFolder) -> None:
+        method(folder)
+        signal.raise_signal(signal.SIGTERM)
+
+    return sent
 
 
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="no mpirun")

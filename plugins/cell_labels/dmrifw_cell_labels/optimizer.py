@@ -85,7 +85,7 @@ class LabelSearchSettings:
     patience: int = 2
     minutes: float | None = None
 
-    limits: ClassVar[tuple[str, ...]] = ("minutes",)
+    limits: ClassVar[tuple[str, ...]] = ("minutes", "iterations")
     renewal: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
