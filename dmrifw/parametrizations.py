@@ -22,6 +22,8 @@ class Setting:
         exterior: "reflecting" or "permeable".
         iterations: Number of iterations planned.
         seed: Seed for anything random.
+        barrier_permeability: Of walls, um/ms, as far as it is known.
+        open_permeability: Of faces without a wall, um/ms.
     """
 
     grid: Grid
@@ -29,6 +31,8 @@ class Setting:
     exterior: str = "reflecting"
     iterations: int = 1
     seed: int = 0
+    barrier_permeability: float = 0.01
+    open_permeability: float = 100.0
 
 
 @runtime_checkable

@@ -116,8 +116,16 @@ def build_true_parametrization(case: Case) -> Parametrization | None:
 def _setting(case: Case) -> Setting:
     from dmrifw.parametrizations import Setting
 
-    settings = required_inversion(case)
-    return Setting(case.grid, case.protocol, case.config.tissue.exterior, settings.iterations, settings.seed)
+    settings, tissue = required_inversion(case), case.config.tissue
+    return Setting(
+        case.grid,
+        case.protocol,
+        tissue.exterior,
+        settings.iterations,
+        settings.seed,
+        tissue.barrier_permeability,
+        tissue.open_permeability,
+    )
 
 
 def required_inversion(case: Case) -> Inversion:

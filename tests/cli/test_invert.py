@@ -412,17 +412,19 @@ def test_the_report_stands_alone_and_tells_everything(finished: Path) -> None:
         assert words in text
 
 
-def test_an_empty_table_finds_the_walls_of_a_small_ball(tmp_path: Path) -> None:
+@pytest.mark.parametrize("permeability", [0.01, 0.1])
+def test_an_empty_table_finds_the_walls_of_a_small_ball(tmp_path: Path, permeability: float) -> None:
     """The default, with nothing to tune: exactly the ball's walls, and signals to the simulator's own error."""
-    (tmp_path / "config.toml").write_text("""
+    (tmp_path / "config.toml").write_text(f"""
 [geometry]
 kind = "grid"
 cells = 2
 size = 13.4
-barrier = { shape = "sphere", radius = 6.8 }
+barrier = {{ shape = "sphere", radius = 6.8 }}
 
 [tissue]
 exterior = "permeable"
+barrier_permeability = {permeability}
 
 [[protocol.shell]]
 b = [0, 2000, 5000]

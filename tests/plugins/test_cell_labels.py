@@ -90,6 +90,19 @@ def test_walls_stand_between_labels_and_nowhere_else(grid: Grid, nested: IntArra
     np.testing.assert_array_equal(labels.labels, nested)
 
 
+def test_walls_are_as_permeable_as_the_tissue_says(grid: Grid, nested: IntArray) -> None:
+    """Unless the options do; walls that let nothing through still have a logarithm."""
+    setting = Setting(grid, Protocol.preset("spinverse"), "permeable", barrier_permeability=0.1, open_permeability=50.0)
+    for labels, expected in (
+        (CellLabels(setting), [0.1, 50.0]),
+        (CellLabels(setting, minimum=0.2, maximum=40.0), [0.2, 40.0]),
+        (CellLabels(replace(setting, barrier_permeability=0.0)), [1e-9, 50.0]),
+    ):
+        labels.place(nested)
+        found = labels()["permeability"].detach().numpy()
+        np.testing.assert_allclose(np.unique(found.round(12)), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("exterior", get_args(Exterior))
 @pytest.mark.parametrize("shape", ["ball", "nested"])
 def test_a_partition_gives_the_signals_of_the_simulator(

@@ -17,6 +17,9 @@ from dmrifw.typing import IntArray
 _SURE = 40.0
 """Logit of the label that a cell has for certain."""
 
+_IMPERMEABLE = 1e-9
+"""Permeability of a wall that lets nothing through, um/ms: its logarithm is finite."""
+
 _START = 0.75
 """Share of the compartment around at the start."""
 
@@ -32,10 +35,10 @@ class CellLabels(torch.nn.Module):
     and beyond an exterior face lies compartment 0. Under a reflecting exterior, exterior faces read `maximum`.
 
     Args:
-        setting: The problem at hand; uses its grid, exterior and seed.
+        setting: The problem at hand; uses its grid, exterior, permeabilities and seed.
         compartments: Number of labels, the compartment around included. Cells that do not touch may share a label.
-        minimum: Permeability of a wall, um/ms.
-        maximum: Permeability of an open face, um/ms.
+        minimum: Permeability of a wall, um/ms; by default the setting's `barrier_permeability`.
+        maximum: Permeability of an open face, um/ms; by default the setting's `open_permeability`.
         jitter: Standard deviation of a seeded perturbation of the learnable numbers at the start.
 
     Raises:
@@ -52,11 +55,13 @@ class CellLabels(torch.nn.Module):
         setting: Setting,
         *,
         compartments: Annotated[int, Field(ge=2)] = 3,
-        minimum: Positive = 0.01,
-        maximum: Positive = 100.0,
+        minimum: Positive | None = None,
+        maximum: Positive | None = None,
         jitter: NonNegative = 0.1,
     ) -> None:
         super().__init__()
+        minimum = minimum or max(setting.barrier_permeability, _IMPERMEABLE)
+        maximum = maximum or setting.open_permeability
         if not minimum < maximum:
             raise InputError(f"{minimum:g} um/ms is not below {maximum:g}", "choose minimum < maximum", key="minimum")
         self.compartments, self.minimum, self.maximum = compartments, minimum, maximum
