@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid
-from dmrifw.mesh.symmetries import images, reflected_faces
+from dmrifw.mesh.symmetries import Images, images, reflected_faces
 from dmrifw.mesh.topology import components
 from dmrifw.surface import BARRIER_THRESHOLD, barrier_faces, per_face
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray, IntArray
@@ -77,10 +78,9 @@ def barrier_metrics(
     Local.
     """
     taking_part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
-    if translations is None:
-        translations = bool(taking_part[grid.is_exterior].any())
     recovered = barrier_faces(per_face(permeability, grid, "permeability"), threshold) & taking_part
-    true = per_face(truth, grid, "truth").astype(bool) & taking_part
+    equivalents = Equivalents.of(grid, truth, taking_part, translations)
+    true = equivalents.truth
     plain = barrier_scores(recovered[taking_part], true[taking_part])
     return {
         **plain,
@@ -89,8 +89,44 @@ def barrier_metrics(
         "signed_volume_error": signed_volume_error(grid, recovered, true, taking_part),
         **edge_fractions(grid, recovered, taking_part),
         **_reflected(grid, recovered, true, taking_part),
-        **_up_to_symmetry(grid, recovered, true, taking_part, translations),
+        **_up_to_symmetry(grid, recovered, equivalents),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Equivalents:
+    """A truth, and its images of which signal magnitudes cannot tell it.
+
+    Attributes:
+        truth: (F,) True for the true barriers that take part.
+        maps: The images, the truth first.
+        total: Faces that take part.
+    """
+
+    truth: BoolArray
+    maps: Images
+    total: int
+
+    @classmethod
+    def of(
+        cls, grid: Grid, truth: ArrayLike, faces: ArrayLike | None = None, translations: bool | None = None
+    ) -> Equivalents:
+        """Those of a truth; see `barrier_metrics` for the arguments. Local."""
+        part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+        if translations is None:
+            translations = bool(part[grid.is_exterior].any())
+        true = per_face(truth, grid, "truth").astype(bool) & part
+        maps = images(grid, true, translations)
+        allowed = part[maps.faces].all(axis=1)
+        return cls(true, Images(maps.signs[allowed], maps.shifts[allowed], maps.faces[allowed]), int(part.sum()))
+
+    def nearest(self, recovered: BoolArray) -> tuple[BoolArray, dict[str, float]]:
+        """(F,) True for the faces of the image that is recovered best, and its `barrier_scores`. Local."""
+        found = recovered[self.maps.faces].sum(axis=1)
+        best = int(found.argmax())
+        image = np.zeros_like(self.truth)
+        image[self.maps.faces[best]] = True
+        return image, _scores(int(found[best]), recovered.sum(), self.truth.sum(), self.total)
 
 
 def barrier_scores(recovered: ArrayLike, truth: ArrayLike) -> dict[str, float]:
@@ -213,18 +249,13 @@ def _reflected(grid: Grid, recovered: BoolArray, true: BoolArray, taking_part: B
     return {f"{key}_reflected": scores[key] for key in keys} | {"chamfer_um_reflected": chamfer}
 
 
-def _up_to_symmetry(
-    grid: Grid, recovered: BoolArray, true: BoolArray, taking_part: BoolArray, translations: bool
-) -> Metrics:
+def _up_to_symmetry(grid: Grid, recovered: BoolArray, equivalents: Equivalents) -> Metrics:
     """Scores against the image of the truth that is recovered best, and the least chamfer distances from any."""
-    maps = images(grid, true, translations)
-    allowed = taking_part[maps.faces].all(axis=1)
-    found = int(recovered[maps.faces[allowed]].sum(axis=1).max())
-    scores = _scores(found, recovered.sum(), true.sum(), taking_part.sum())
-    values: Metrics = {f"{key}_symmetric": value for key, value in scores.items()}
+    true, maps = equivalents.truth, equivalents.maps
+    values: Metrics = {f"{key}_symmetric": value for key, value in equivalents.nearest(recovered)[1].items()}
     if not (recovered.any() and true.any()):
         return values | {"chamfer_um_symmetric": None, "chamfer_plain_um_symmetric": None}
-    signs, shifts = maps.signs[allowed], maps.shifts[allowed]
+    signs, shifts = maps.signs, maps.shifts
     ours, theirs = (_sample(grid, mask, centred=True) for mask in (recovered, true))
     turns = np.unique(signs)
     centred = _distances(ours, theirs, turns, np.zeros((len(turns), 3))).min()

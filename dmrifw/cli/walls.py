@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,7 @@ from dmrifw.cli.folder import FIELDS, INTERFACE, PICTURE
 from dmrifw.cli.subject import Arrays
 from dmrifw.mesh import from_arrays
 from dmrifw.mesh.spacing import wall_spacing
-from dmrifw.metrics import Metrics, barrier_metrics, barrier_scores, chamfer_distance
+from dmrifw.metrics import Equivalents, Metrics, barrier_metrics, barrier_scores, chamfer_distance
 from dmrifw.report import Figure
 from dmrifw.surface import barrier_faces
 from dmrifw.typing import BoolArray, FloatArray
@@ -36,7 +37,7 @@ class WallSubject:
     facts: ClassVar[dict[str, tuple[str, str]]] = {
         "barrier_recall": ("{:.1%}", "of the true walls are found (recall)"),
         "barrier_precision": ("{:.1%}", "of the walls found are true (precision)"),
-        "barrier_f1_symmetric": ("{:.3f}", "F1, up to point reflection"),
+        "barrier_f1_symmetric": ("{:.3f}", "F1, up to what signals cannot tell apart"),
         "chamfer_um": ("{:.2f} µm", "from true to recovered surface, centred (chamfer distance)"),
         "bad_edge_fraction": ("{:.1%}", "of the surface's edges are open or branch"),
     }
@@ -57,8 +58,10 @@ class WallSubject:
         truth, part = self.case.true_barrier, self.case.judged_faces
         if truth is None:
             return {}
-        scores = barrier_scores(barrier_faces(fields["permeability"].numpy())[part], truth[part])
-        return {name: scores[name] for name in ("barrier_recall", "barrier_precision")}
+        walls = barrier_faces(fields["permeability"].numpy()) & part
+        scores = barrier_scores(walls[part], truth[part])
+        plain = {name: scores[name] for name in ("barrier_recall", "barrier_precision")}
+        return plain | {"barrier_f1_symmetric": self._equivalents.nearest(walls)[1]["barrier_f1"]}
 
     def observers(self, folder: Path) -> list[Observer]:
         """See `Subject`: nobody. Local."""
@@ -94,9 +97,8 @@ class WallSubject:
             return [INTERFACE, FIELDS]
         from dmrifw import plotting
 
-        plotting.recovery_figure(
-            folder / PICTURE, case.grid, case.true_barrier, permeability, result.course, faces=case.judged_faces
-        )
+        picture, (truth, told) = folder / PICTURE, self._comparable(fields)
+        plotting.recovery_figure(picture, case.grid, truth, permeability, result.course, told, faces=case.judged_faces)
         return [INTERFACE, FIELDS, PICTURE]
 
     def summary(self, fields: Arrays) -> str:
@@ -110,9 +112,10 @@ class WallSubject:
 
     def pictures(self, folder: Path, fields: Arrays, notes: list[str]) -> Iterator[Figure]:
         """See `Subject`. Local."""
-        pictures = self._pictures(self.walls(fields), notes)
+        truth, told = (None, None) if self.case.true_barrier is None else self._comparable(fields)
+        pictures = self._pictures(self.walls(fields), truth, notes)
         if pictures:
-            yield Figure("Surface", self._caption(), png=pictures)
+            yield Figure("Surface", self._caption(told), png=pictures)
 
     def figures(self, fields: Arrays) -> Iterator[Figure]:
         """See `Subject`. Local."""
@@ -129,23 +132,39 @@ class WallSubject:
         """(F,) True on the recovered walls. Local."""
         return barrier_faces(fields["permeability"]) & self.case.judged_faces
 
-    def _pictures(self, walls: BoolArray, notes: list[str]) -> dict[str, bytes]:
+    @cached_property
+    def _equivalents(self) -> Equivalents:
+        assert self.case.true_barrier is not None
+        return Equivalents.of(self.case.grid, self.case.true_barrier, self.case.judged_faces)
+
+    def _comparable(self, fields: Arrays) -> tuple[BoolArray, str | None]:
+        """(F,) True on the walls with which recovered ones are compared in pictures, and what is to be told of them.
+
+        Where signals cannot tell the truth from its images, the nearest of these.
+        """
+        truth, inversion = self._equivalents.truth, self.case.config.inversion
+        if inversion is not None and not inversion.magnitude:
+            return truth, None
+        image, _ = self._equivalents.nearest(self.walls(fields))
+        if np.array_equal(image, truth):
+            return truth, None
+        return image, "The truth is shown as its image that is nearest: signals cannot tell them apart"
+
+    def _pictures(self, walls: BoolArray, true: BoolArray | None, notes: list[str]) -> dict[str, bytes]:
         """The true surface and the recovered one, from the same place; a note where this machine draws none."""
         from dmrifw.plotting import Surface, scene
         from dmrifw.plotting.style import BLUE, TRUE_SURFACE, VERMILLION, YELLOW
 
-        case, truth, grid = self.case, self.truth, self.case.grid
-        true = case.true_barrier
+        truth, grid = self.truth, self.case.grid
         scenes = {}
         if truth is not None:
             faces = barrier_faces(truth.required_permeability()) & truth.judged_faces
             scenes["truth"] = [Surface(truth.grid, faces, TRUE_SURFACE)]
         elif true is not None:
-            scenes["truth"] = [Surface(grid, true & case.judged_faces, TRUE_SURFACE)]
+            scenes["truth"] = [Surface(grid, true, TRUE_SURFACE)]
         if true is None:
             scenes["recovered"] = [Surface(grid, walls, BLUE)]
         else:
-            true = true & case.judged_faces
             wrong = [Surface(grid, walls & ~true, VERMILLION), Surface(grid, true & ~walls, YELLOW, opacity=0.7)]
             scenes["recovered"] = [Surface(grid, walls & true, BLUE), *wrong]
             if (walls != true).any():
@@ -159,16 +178,16 @@ class WallSubject:
             notes.append(f"The surfaces could not be drawn here ({type(error).__name__}: {error}); see interface.ply.")
             return {}
 
-    def _caption(self) -> str:
+    def _caption(self, told: str | None) -> str:
         low, high = self.case.grid.points.min(axis=0), self.case.grid.points.max(axis=0)
         box = " x ".join(f"{extent:.4g}" for extent in high - low)
-        told = f"The box is that of the grid, {box} µm."
+        words = f"The box is that of the grid, {box} µm."
         if self.case.true_barrier is not None:
-            told += (
+            words += (
                 " Recovered walls are blue where they are true and vermillion where they are not; what is missing is "
+                "yellow."
             )
-            told += "yellow."
-        return told
+        return f"{words} {told}." if told else words
 
 
 def distance_to_truth(case: Case, truth: Case, permeability: FloatArray) -> Metrics:

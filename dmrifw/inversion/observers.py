@@ -149,4 +149,6 @@ def _summary(row: Mapping[str, float]) -> str:
     for name in ("barrier_recall", "barrier_precision"):
         if name in row:
             parts.append(f"{name.replace('_', ' ')} {row[name]:.3f}")
+    if "barrier_f1_symmetric" in row:
+        parts.append(f"F1 of any image {row['barrier_f1_symmetric']:.3f}")
     return "  ".join(parts)

@@ -41,7 +41,11 @@ class _Panel:
 
 
 _PANELS = (
-    _Panel({"barrier_recall": "recall", "barrier_precision": "precision"}, "share of faces", limits=(-0.02, 1.02)),
+    _Panel(
+        {"barrier_recall": "recall", "barrier_precision": "precision", "barrier_f1_symmetric": "F1 of any image"},
+        "share of faces",
+        limits=(-0.02, 1.02),
+    ),
     _Panel({"vertex_rmsd_um": "RMSD", "chamfer_um": "chamfer"}, "distance from the truth (µm)", "log"),
     _Panel({"volume_um3": "volume"}, "volume (µm³)"),
 )
@@ -142,7 +146,7 @@ def history_figure(history: Sequence[Mapping[str, Any]]) -> str:
         least = min([high, *(row["loss"] for row in history if row.get("loss", 0) > 0)])
         first.set_ylim(max(low, min(0.5 * least, high * _SMALLEST_TERM)), high)
         for axes, panel in zip(panels, others, strict=True):
-            for (name, label), colour, dashes in zip(panel.columns.items(), (BLUE, VERMILLION), _DASHES, strict=False):
+            for (name, label), colour, dashes in zip(panel.columns.items(), CYCLE, _DASHES, strict=False):
                 axes.plot(*series(history, name), color=colour, lw=1.6, ls=dashes, label=label)
             axes.set(xlabel="iteration", ylabel=panel.unit, yscale=panel.scale, ylim=panel.limits)
         columns = 2 if len(panels) > 1 else 4

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dmrifw.mesh import Grid
 from dmrifw.plotting.space import draw_faces, heading, series, space
-from dmrifw.plotting.style import BLUE, INK, STYLE, TRUE_SURFACE, VERMILLION, YELLOW
+from dmrifw.plotting.style import BLUE, GREEN, INK, STYLE, TRUE_SURFACE, VERMILLION, YELLOW
 from dmrifw.surface import BARRIER_THRESHOLD, barrier_faces, per_face, replacing
 from dmrifw.typing import ArrayLike, BoolArray, FloatArray
 
@@ -121,11 +121,13 @@ def _draw_history(figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
     for key, label, colour, dashes in (
         ("barrier_recall", "recall", BLUE, "-"),
         ("barrier_precision", "precision", VERMILLION, (0, (4, 1.5))),
+        ("barrier_f1_symmetric", "F1 of any image", GREEN, (0, (1, 1))),
     ):
-        lines += shares.plot(*series(history, key), color=colour, ls=dashes, lw=1.8, label=label)
+        if any(key in row for row in history):
+            lines += shares.plot(*series(history, key), color=colour, ls=dashes, lw=1.8, label=label)
     for side in (axes, shares):
         side.spines["top"].set_visible(False)
-    shares.legend(handles=lines, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handlelength=2.2)
+    shares.legend(handles=lines, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=2.2)
 
 
 def _legend(figure: Figure, middle: float, handles: Sequence[Patch]) -> None:
