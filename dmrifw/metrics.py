@@ -226,11 +226,12 @@ def signed_volume_error(
     """
     masks = [per_face(one, grid, key).astype(bool) for one, key in ((recovered, "recovered"), (truth, "truth"))]
     part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
-    found, true = (_enclosed_volume(grid, mask, part) for mask in masks)
+    found, true = (enclosed_volume(grid, mask, part) for mask in masks)
     return float(found / true - 1.0) if true > 0 else None
 
 
-def _enclosed_volume(grid: Grid, walls: BoolArray, faces: BoolArray) -> float:
+def enclosed_volume(grid: Grid, walls: BoolArray, faces: BoolArray) -> float:
+    """Volume of the cells from which no open face leads on to the outside, um^3; see `signed_volume_error`. Local."""
     piece = components(grid, ~walls & (faces | ~grid.is_exterior))
     volumes = np.bincount(piece[:-1], grid.cell_volumes, minlength=int(piece.max()) + 1)
     outside = piece[-1] if faces[grid.is_exterior].any() else volumes.argmax()

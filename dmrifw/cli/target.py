@@ -84,6 +84,13 @@ def build_truth(case: Case) -> Case | None:
     with _in_target(case.config.path):
         truth = build_case(case.config.model_copy(update=changes))
         truth.required_permeability()
+    if getattr(case.config.geometry, "barrier", None):
+        raise InputError(
+            "the target has a geometry of its own: there would be two truths",
+            "leave one of them out",
+            key="geometry.barrier",
+            file=case.config.path,
+        )
     return truth
 
 

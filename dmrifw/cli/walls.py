@@ -13,9 +13,17 @@ from dmrifw import surface
 from dmrifw.cli.case import Case
 from dmrifw.cli.folder import FIELDS, INTERFACE, PICTURE
 from dmrifw.cli.subject import Arrays
-from dmrifw.mesh import from_arrays
+from dmrifw.mesh import Grid, from_arrays
 from dmrifw.mesh.spacing import wall_spacing
-from dmrifw.metrics import Equivalents, Metrics, barrier_metrics, barrier_scores, chamfer_distance
+from dmrifw.metrics import (
+    Equivalents,
+    Metrics,
+    barrier_metrics,
+    barrier_scores,
+    chamfer_distance,
+    edge_fractions,
+    enclosed_volume,
+)
 from dmrifw.report import Figure
 from dmrifw.surface import barrier_faces
 from dmrifw.typing import BoolArray, FloatArray
@@ -70,7 +78,7 @@ class WallSubject:
     def judge(self, fields: Arrays) -> Metrics:
         """See `Subject`. Local."""
         case, permeability = self.case, fields["permeability"]
-        metrics: Metrics = {}
+        metrics = edge_fractions(case.grid, self.walls(fields), case.judged_faces)
         if case.true_barrier is not None:
             metrics |= barrier_metrics(case.grid, permeability, case.true_barrier, faces=case.judged_faces)
         if self.truth is not None:
@@ -199,16 +207,27 @@ def distance_to_truth(case: Case, truth: Case, permeability: FloatArray) -> Metr
         permeability: (F,) recovered, um/ms.
 
     Returns:
-        chamfer_um and chamfer_plain_um, centred and as they lie; None where either has no walls.
+        chamfer_um, centred, and chamfer_plain_um, as they lie; None where either has no walls. The same with
+        `_symmetric`, where the truth's point reflection counts as well. signed_volume_error.
 
     Local.
     """
     recovered = surface.barrier_faces(permeability) & case.judged_faces
     true = surface.barrier_faces(truth.required_permeability()) & truth.judged_faces
-    one, other = case.grid, truth.grid
-    both = from_arrays(
-        np.vstack([one.points, other.points]), np.vstack([one.cells, other.cells + len(one.points)]), comm=one.comm
-    )
+    volumes = [enclosed_volume(one.grid, walls, one.judged_faces) for one, walls in ((case, recovered), (truth, true))]
+    plain, turned = (_apart(case.grid, recovered, truth.grid, true, sign) for sign in (1, -1))
+    nearest = {key: None if one is None else min(one, turned[key] or 0.0) for key, one in plain.items()}
+    return {
+        **plain,
+        **{f"{key}_symmetric": one for key, one in nearest.items()},
+        "signed_volume_error": volumes[0] / volumes[1] - 1 if volumes[1] else None,
+    }
+
+
+def _apart(one: Grid, recovered: BoolArray, other: Grid, true: BoolArray, sign: int) -> dict[str, float | None]:
+    """Distances from the walls of a truth, or of its point reflection."""
+    points, cells = sign * other.points, other.cells if sign > 0 else other.cells[:, [1, 0, 2, 3]]
+    both = from_arrays(np.vstack([one.points, points]), np.vstack([one.cells, cells + len(one.points)]), comm=one.comm)
     none = [np.zeros(len(grid.faces), dtype=bool) for grid in (one, other)]
     masks = np.concatenate([recovered, none[1]]), np.concatenate([none[0], true])  # faces stay in the order of points
     return {

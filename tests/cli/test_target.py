@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -199,17 +200,20 @@ def test_a_truth_may_live_on_a_mesh_of_its_own(with_target: Callable[[str], str]
     assert run(["invert", str(tmp_path / "config.toml"), "-o", str(tmp_path / "out")]) == 0
     np.testing.assert_allclose(report.read_signals(tmp_path / "out" / "result.nc")["target"], signal, rtol=1e-6)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert "chamfer_um" in metrics
+    assert {"chamfer_um", "chamfer_um_symmetric", "signed_volume_error", "bad_edge_fraction"} <= metrics.keys()
     assert "barrier_recall" not in metrics
     page = (tmp_path / "out" / "report.html").read_text()
     assert "mesh of its own" in page
     assert page.count("data:image/png;base64,") >= 2
 
 
+def test_two_truths_are_refused(with_target: Callable[[str], str], refused: Refusal) -> None:
+    line = refused(with_target(SPHERE), "invert")
+    assert "config.toml: geometry.barrier: the target has a geometry of its own" in line
+
+
 def test_the_distance_to_a_truth_on_another_mesh_is_that_of_the_surfaces(tmp_path: Path, text: str) -> None:
     """One grid, and a copy of it 3 um away: at most 3 um as they lie, and 0 when centred."""
-    from dataclasses import replace
-
     from dmrifw.cli.walls import distance_to_truth
     from dmrifw.mesh import from_arrays
 
@@ -222,3 +226,20 @@ def test_the_distance_to_a_truth_on_another_mesh_is_that_of_the_surfaces(tmp_pat
     assert found["chamfer_um"] == pytest.approx(0.0, abs=1e-9)
     assert found["chamfer_plain_um"] is not None
     assert 0 < found["chamfer_plain_um"] <= 3.0
+    assert found["signed_volume_error"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_point_reflection_of_a_truth_counts_where_it_is_nearer(tmp_path: Path, text: str) -> None:
+    """The walls of one cell, found at the opposite side of the grid."""
+    from dmrifw.cli.walls import distance_to_truth
+
+    case = build_case(parse_text(text, tmp_path / "config.toml"))
+    grid = case.grid
+    middle = grid.points[grid.cells].mean(axis=1)
+    one = int(np.argmax(np.linalg.norm(middle, axis=1)))
+    other = int(np.argmin(np.linalg.norm(middle + middle[one], axis=1)))
+    true, walls = (np.where((grid.face_cells == cell).any(axis=1), 0.01, 100.0) for cell in (one, other))
+    found = distance_to_truth(case, replace(case, permeability=true), walls)
+    assert found["chamfer_plain_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+    assert found["chamfer_um_symmetric"] == pytest.approx(0.0, abs=1e-9)
+    assert found["chamfer_plain_um"] is not None and found["chamfer_plain_um"] > 3.0

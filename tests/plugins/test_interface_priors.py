@@ -21,7 +21,7 @@ from dmrifw_interface_priors import (
 )
 
 from dmrifw.errors import InputError
-from dmrifw.mesh import bcc_grid, shape_barrier
+from dmrifw.mesh import bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Sphere
 from dmrifw.parametrizations import Setting
 from dmrifw.plugins import build, gradient_rules, priors
@@ -311,3 +311,12 @@ def test_a_ramp_that_begins_before_the_first_iteration_is_refused() -> None:
 def test_a_ramp_that_runs_backwards_is_refused() -> None:
     with pytest.raises(InputError, match="ramp"):
         Continuity(example_setting(), ramp=(20, 10))
+
+
+@pytest.mark.parametrize("prior", [Continuity, EdgeCoherence])
+def test_one_cell_that_reflects_has_no_faces_to_judge(prior: Callable[..., FacePrior]) -> None:
+    """And so costs nothing."""
+    corners = np.vstack([np.zeros(3), np.eye(3)])
+    setting = Setting(from_arrays(corners, [[0, 1, 2, 3]]), example_setting().protocol)
+    fields = {"permeability": torch.ones(4, dtype=torch.float64)}
+    assert float(prior(setting)(fields, 0)) == 0.0

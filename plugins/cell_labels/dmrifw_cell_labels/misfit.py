@@ -304,15 +304,15 @@ def _check_covered(simulator: SignalModel) -> None:
     """Refuse what partitions and mixtures leave out."""
     tissue, space = simulator.operators.tissue, simulator.operators.space
     for present, name in (
-        (np.any(tissue.density != 1), "density"),
+        (np.any(tissue.density != 1), "a density other than 1"),
         (np.any(tissue.surface_relaxivity), "surface_relaxivity"),
-        (any(space.periodic), "periodic"),
-        (space.degree != 1, "degree"),
-        (not space.walls[~simulator.grid.is_exterior].all(), "interfaces"),
+        (any(space.periodic), "periodic axes"),
+        (space.degree != 1, "elements of another degree than 1"),
+        (not space.walls[~simulator.grid.is_exterior].all(), "faces that cannot be walls, as in this geometry"),
     ):
         if present:
             raise InputError(
-                f"a label search does not know {name}", 'leave it out, or choose optimizer = "adam"', key="optimizer"
+                f"a label search does not know {name}", 'do without, or choose optimizer = "adam"', key="optimizer"
             )
 
 

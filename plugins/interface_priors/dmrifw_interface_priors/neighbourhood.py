@@ -59,7 +59,8 @@ class Neighbourhood:
     def pairs(self) -> torch.Tensor:
         """(P, 2) every pair of these faces that shares an edge."""
         face, edge = np.repeat(np.arange(len(self.faces)), 3), self.face_edges.numpy().reshape(-1)
-        incidence = scipy.sparse.coo_array((np.ones(len(face)), (face, edge))).tocsr()
+        shape = len(self.faces), int(edge.max(initial=0)) + 1
+        incidence = scipy.sparse.coo_array((np.ones(len(face)), (face, edge)), shape=shape).tocsr()
         pairs = scipy.sparse.triu(incidence @ incidence.T, k=1).tocoo()  # two faces share at most one edge
         return torch.from_numpy(np.stack([pairs.row, pairs.col], axis=1).astype(np.int64))
 
