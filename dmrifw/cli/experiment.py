@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from dmrifw.cli.fields import (
+    BValue,
     BValues,
     Densities,
     Diffusivities,
@@ -81,6 +82,7 @@ class ProtocolSection(Section):
     Delta: Time | None = None
     sidecar: str | None = None
     image: str | None = None
+    b0_threshold: BValue | None = None
     shell: Annotated[list[Shell], OneOrMore, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -102,7 +104,7 @@ class ProtocolSection(Section):
         return self
 
 
-_TIMING = ("delta", "Delta", "sidecar", "image")
+_TIMING = ("delta", "Delta", "sidecar", "image", "b0_threshold")
 
 
 class Solver(Section):

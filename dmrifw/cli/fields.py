@@ -180,6 +180,7 @@ Distance: TypeAlias = Annotated[float, BeforeValidator(_checker("length", zero=T
 Lengths: TypeAlias = Annotated[list[float], PlainValidator(_list_of(_checker("length", zero=False, infinite=False)))]
 Time: TypeAlias = Annotated[float, BeforeValidator(_checker("time", zero=False, infinite=False))]
 Permeability: TypeAlias = Annotated[float, BeforeValidator(_checker("permeability", zero=True, infinite=False))]
+BValue: TypeAlias = Annotated[float, BeforeValidator(_checker("bvalue", zero=True, infinite=False))]
 Positive: TypeAlias = Annotated[float, BeforeValidator(_checker("dimensionless", zero=False, infinite=False))]
 
 Point: TypeAlias = Annotated[tuple[float, float, float], PlainValidator(_check_point)]

@@ -38,6 +38,7 @@ def build_protocol(section: ProtocolSection, folder: Path) -> Protocol:
         "Delta": section.Delta,
         "sidecar": None if section.sidecar is None else folder / section.sidecar,
         "image": None if section.image is None else folder / section.image,
+        "b0_threshold": section.b0_threshold or 0.0,
     }
     if section.path is None:
         return Protocol.read(folder / str(section.bvals), format="fsl", bvecs=folder / str(section.bvecs), **options)

@@ -215,9 +215,10 @@ def _refuse_unscaled_sequences(case: Case) -> None:
     for number in np.setdiff1d(protocol.sequence, protocol.sequence[protocol.bvals == 0]):
         row = int(np.argmax(protocol.sequence == number))
         name = f"the sequence delta/Delta = {protocol.delta[row]:g}/{protocol.Delta[row]:g} ms"
+        lowest = protocol.bvals[protocol.sequence == number].min()
         raise InputError(
-            f"{name} has no measurement at b = 0, by which an inversion divides its signals",
-            "add b = 0 to it",
+            f"{name} has no measurement at b = 0, by which an inversion divides its signals; the lowest is {lowest:g}",
+            "add b = 0 to it, or if a table tells a low b where 0 is meant, set b0_threshold",
             key="protocol",
             file=case.config.path,
         )

@@ -209,6 +209,19 @@ def test_dipy_tables_carry_b_tensors():
         Protocol.from_dipy(table, waveform=BTensor(30, 1.0))
 
 
+def test_a_low_b_may_count_as_0(tmp_path):
+    """Scanners tell a few s/mm^2 where they mean 0, with a direction or without."""
+    (tmp_path / "dwi.bval").write_text("5 995 5 1000")
+    (tmp_path / "dwi.bvec").write_text("0 1 0 0\n0 0 1 0\n0 0 0 1")
+    (tmp_path / "dwi.b").write_text("0 0 0 5\n1 0 0 995\n0 1 0 5\n0 0 1 1000")
+    for name in ("dwi.bval", "dwi.b"):
+        protocol = Protocol.read(tmp_path / name, **TIMES, b0_threshold=50)
+        assert protocol.bvals.tolist() == pytest.approx([0, 995, 0, 1000])
+        assert (protocol.bvals[[0, 2]] == 0).all()
+        with pytest.raises(InputError, match=r"measurement 0 has b = 5 and no direction; .* b0_threshold = 5"):
+            Protocol.read(tmp_path / name, **TIMES)
+
+
 FSL = {"dwi.bval": "0 1000 1000 1000", "dwi.bvec": "1 0 0 0\n0 1 0 0\n0 0 1 1"}
 TIMES = {"delta": 10, "Delta": 20}
 
@@ -222,6 +235,8 @@ TIMES = {"delta": 10, "Delta": 20}
         (FSL | {"dwi.bval": FSL["dwi.bvec"]}, TIMES, "is this the bvecs file"),
         (FSL | {"dwi.bval": "0 1e3 x 1"}, TIMES, "not a table of numbers"),
         (FSL, {}, "does not say delta; give delta and Delta"),
+        (FSL, TIMES | {"b0_threshold": -1}, "b0_threshold = -1; give 0 or more"),
+        ({"a.json": "[]"}, {"b0_threshold": 50}, "takes no b0_threshold"),
         (FSL, {"delta": 10}, "does not say Delta"),
         (FSL, TIMES | {"waveform": PGSE(1, 2)}, "given twice"),
         (FSL, TIMES | {"affine": np.zeros((4, 4))}, "singular"),

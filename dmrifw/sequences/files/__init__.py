@@ -53,6 +53,7 @@ def read(
     sidecar: str | Path | None = None,
     affine: ArrayLike | None = None,
     image: str | Path | None = None,
+    b0_threshold: float = 0.0,
 ) -> Protocol:
     """The protocol in a file.
 
@@ -70,6 +71,7 @@ def read(
         sidecar: A BIDS sidecar.
         affine: FSL: (4, 4) or (3, 3) affine of the image, to turn its vectors into world axes.
         image: FSL: a NIfTI file whose affine to take.
+        b0_threshold: FSL and MRtrix: b-value up to which a measurement counts as one at b = 0, s/mm^2.
 
     Returns:
         The protocol.
@@ -84,11 +86,13 @@ def read(
     timing = Timing(delta, Delta, waveform, None if sidecar is None else Path(sidecar))
     turn = orientation(affine, None if image is None else Path(image))
     if chosen == "fsl":
-        return fsl.read(file, None if bvecs is None else Path(bvecs), timing, turn)
+        return fsl.read(file, None if bvecs is None else Path(bvecs), timing, turn, b0_threshold)
     if turn is not None or bvecs is not None:
         raise InputError(f"a {chosen} file takes no bvecs, affine or image", "leave them out", key="affine")
     if chosen == "mrtrix":
-        return mrtrix.read(file, timing)
+        return mrtrix.read(file, timing, b0_threshold)
+    if b0_threshold:
+        raise InputError(f"a {chosen} file takes no b0_threshold", "leave it out", key="b0_threshold")
     if timing.is_given:
         raise InputError(f"a {chosen} file holds its timing", "leave out delta, Delta, waveform, sidecar", key="delta")
     return native.read(file) if chosen == "dmrifw" else camino.read(file)

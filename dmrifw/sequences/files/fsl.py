@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from dmrifw.errors import InputError
+from dmrifw.sequences.files.gradients import measured
 from dmrifw.sequences.files.text import line, numbers, read_rows, write_texts
 from dmrifw.sequences.files.timing import Timing, only_pgse, sidecar_text
 from dmrifw.sequences.protocol import Protocol
 from dmrifw.typing import FloatArray
 
 
-def read(bvals: Path, bvecs: Path | None, timing: Timing, turn: FloatArray | None) -> Protocol:
+def read(bvals: Path, bvecs: Path | None, timing: Timing, turn: FloatArray | None, b0_threshold: float) -> Protocol:
     """The protocol of two files; see `dmrifw.sequences.files.read`.
 
     Args:
@@ -23,12 +24,13 @@ def read(bvals: Path, bvecs: Path | None, timing: Timing, turn: FloatArray | Non
         bvecs: The directions.
         timing: Says the waveform.
         turn: (3, 3) from FSL's axes to the grid's; None leaves vectors as they are.
+        b0_threshold: See `gradients.measured`.
 
     Local.
     """
     values = _read_bvals(bvals)
     vectors = _read_bvecs(bvecs or _beside(bvals), len(values))
-    return Protocol.single(timing.resolve(bvals), values, vectors if turn is None else vectors @ turn.T)
+    return measured(timing.resolve(bvals), values, vectors if turn is None else vectors @ turn.T, b0_threshold)
 
 
 def write(protocol: Protocol, bvals: Path, bvecs: Path | None, turn: FloatArray | None) -> None:

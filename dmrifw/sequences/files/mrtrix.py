@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from dmrifw.errors import InputError
+from dmrifw.sequences.files.gradients import measured
 from dmrifw.sequences.files.text import line, numbers, read_rows, write_texts
 from dmrifw.sequences.files.timing import Timing, only_pgse, sidecar_text
 from dmrifw.sequences.protocol import Protocol
 
 
-def read(file: Path, timing: Timing) -> Protocol:
+def read(file: Path, timing: Timing, b0_threshold: float) -> Protocol:
     """The protocol of a table; see `dmrifw.sequences.files.read`.
 
     Raises:
@@ -31,7 +32,7 @@ def read(file: Path, timing: Timing) -> Protocol:
             "write unit vectors and the b-values meant",
             key="path",
         )
-    return Protocol.single(timing.resolve(file), table[:, 3], table[:, :3])
+    return measured(timing.resolve(file), table[:, 3], table[:, :3], b0_threshold)
 
 
 def write(protocol: Protocol, file: Path) -> None:
