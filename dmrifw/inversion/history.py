@@ -9,6 +9,10 @@ import numpy as np
 from dmrifw.typing import FloatArray
 
 
+_FIRST = ("iteration", "start", "loss", "data_loss")
+"""Columns that come before others."""
+
+
 class History:
     """One row per finished iteration: numbers by column name.
 
@@ -43,9 +47,10 @@ class History:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, FloatArray]) -> History:
-        """The history whose columns, (n,) each, these are; the inverse of `column`. Local."""
+        """The history whose columns, (n,) each, these are, in any order; the inverse of `column`. Local."""
         history = cls()
-        for values in zip(*columns.values(), strict=True):
-            row = dict(zip(columns, map(float, values), strict=True))
+        names = [*(name for name in _FIRST if name in columns), *(name for name in columns if name not in _FIRST)]
+        for values in zip(*(columns[name] for name in names), strict=True):
+            row = dict(zip(names, map(float, values), strict=True))
             history.append(row | {"iteration": int(row["iteration"])})
         return history

@@ -41,7 +41,7 @@ def trained() -> tuple[Model, torch.optim.Adam, History]:
         adam.zero_grad()
         model()["permeability"].sum().backward()
         adam.step()
-        history.append({"iteration": iteration, "loss": 1 / (iteration + 3)})
+        history.append({"loss": 1 / (iteration + 3), "iteration": iteration, "gradient_norm": 1.0})
     return model, adam, history
 
 
@@ -59,6 +59,7 @@ def test_it_gives_back_what_it_took_bit_for_bit(written: Checkpoint) -> None:
     other_history = written.restore(written.read(), other, other_adam)
     assert other_history.rows == history.rows
     assert isinstance(other_history.rows[0]["iteration"], int)
+    assert list(other_history.columns)[:2] == ["iteration", "loss"]
     for one, another in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, another)
         for name in ("step", "exp_avg", "exp_avg_sq"):
