@@ -8,7 +8,6 @@ import numpy as np
 
 from dmrifw.typing import FloatArray
 
-
 _FIRST = ("iteration", "start", "loss", "data_loss")
 """Columns that come before others."""
 
