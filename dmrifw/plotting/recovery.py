@@ -111,7 +111,7 @@ def _draw_recovery(
 
 def _draw_history(figure: Figure, history: Sequence[Mapping[str, Any]]) -> None:
     heading(figure, 0.69, "c   Convergence")
-    axes = figure.add_axes((0.715, 0.17, 0.225, 0.62))
+    axes = figure.add_axes((0.715, 0.17, 0.225, 0.58))
     lines = axes.plot(*series(history, "loss"), color=INK, lw=1.4, label="loss")
     axes.set(xlabel="iteration", ylabel="loss", yscale="log")
     axes.grid(True, which="major")
