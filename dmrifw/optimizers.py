@@ -10,7 +10,8 @@ class OptimizerSettings(Protocol):
     """Settings from which an optimizer is made.
 
     What they may have besides:
-        limits: Names of the options that only end a search, and may be another when it is resumed.
+        limits: Names of its options, and of keys of `[inversion]`, that only end a search: they may be others when it
+            is resumed.
         renewal: Iterations between two states that a checkpoint may hold: 1 if each costs much.
         check: A method that refuses what does not go together, before anything is simulated: see
             `dmrifw.inversion.optimizer.check_together`.
