@@ -123,3 +123,13 @@ def test_a_folder_that_is_something_else_is_left_alone(clone):
         status, _, err = clone.run(*args)
         assert status == 1 and str(clone.folder) in err and err.count("\n") == 1
     assert (clone.folder / "route").exists()
+
+
+def test_conda_installs_every_plugin() -> None:
+    """`./env` takes all folders of plugins/; the file for conda names them one by one."""
+    text = (SCRIPT.parent / "environment.yml").read_text()
+    plugins = sorted(one.name for one in (SCRIPT.parent / "plugins").iterdir() if (one / "pyproject.toml").exists())
+    assert plugins
+    assert [
+        line.strip().removeprefix("- -e ./plugins/") for line in text.splitlines() if "./plugins/" in line
+    ] == plugins
