@@ -11,7 +11,14 @@ from dmrifw.errors import InputError
 from dmrifw.mesh import BentAxon, bcc_grid, from_arrays, shape_barrier
 from dmrifw.mesh.shapes import Cylinder, Sphere
 from dmrifw.mesh.symmetries import images, reflected_faces
-from dmrifw.metrics import barrier_metrics, barrier_scores, chamfer_distance, edge_fractions, signed_volume_error
+from dmrifw.metrics import (
+    Equivalents,
+    barrier_metrics,
+    barrier_scores,
+    chamfer_distance,
+    edge_fractions,
+    signed_volume_error,
+)
 
 STEP = 80 / 12
 
@@ -327,3 +334,20 @@ def test_nan_is_refused(grid, sphere):
     kappa[7] = np.nan
     with pytest.raises(InputError, match="permeability of face 7 is NaN"):
         barrier_metrics(grid, kappa, sphere)
+
+
+@pytest.mark.parametrize("exterior", [True, False])
+def test_the_nearest_image_of_a_truth_is_what_was_recovered(grid, exterior: bool) -> None:
+    """A ball off the middle, found at the other side; and a lattice vector away, which only a leaky surround hides."""
+    spacing = 20 / 3
+    ball, turned, away = (
+        shape_barrier(grid, Sphere(5.0, centre))
+        for centre in ((3.0, 0.5, 0.0), (-3.0, -0.5, 0.0), (3.0, 0.5 + spacing, 0.0))
+    )
+    assert not np.array_equal(ball, turned)
+    equivalents = Equivalents.of(grid, ball, None if exterior else ~grid.is_exterior)
+    for recovered in (ball, turned):
+        image, scores = equivalents.nearest(recovered)
+        np.testing.assert_array_equal(image, recovered)
+        assert scores["barrier_f1"] == 1.0
+    assert (equivalents.nearest(away)[1]["barrier_f1"] == 1.0) == exterior

@@ -446,3 +446,4 @@ directions = 9
     assert metrics["bad_edge_fraction"] == 0.0
     assert metrics["signal_relative_error"] < 1e-3
     assert metrics["iterations"] < 300  # it knows when it is done
+    assert "iterations: search" in (tmp_path / "out" / "report.html").read_text()
