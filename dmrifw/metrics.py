@@ -77,7 +77,7 @@ def barrier_metrics(
 
     Local.
     """
-    taking_part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+    taking_part = _taking_part(grid, faces)
     recovered = barrier_faces(per_face(permeability, grid, "permeability"), threshold) & taking_part
     equivalents = Equivalents.of(grid, truth, taking_part, translations)
     true = equivalents.truth
@@ -112,7 +112,7 @@ class Equivalents:
         cls, grid: Grid, truth: ArrayLike, faces: ArrayLike | None = None, translations: bool | None = None
     ) -> Equivalents:
         """Those of a truth; see `barrier_metrics` for the arguments. Local."""
-        part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+        part = _taking_part(grid, faces)
         if translations is None:
             translations = bool(part[grid.is_exterior].any())
         true = per_face(truth, grid, "truth").astype(bool) & part
@@ -225,7 +225,7 @@ def signed_volume_error(
     Local.
     """
     masks = [per_face(one, grid, key).astype(bool) for one, key in ((recovered, "recovered"), (truth, "truth"))]
-    part = np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
+    part = _taking_part(grid, faces)
     found, true = (enclosed_volume(grid, mask, part) for mask in masks)
     return float(found / true - 1.0) if true > 0 else None
 
@@ -274,6 +274,11 @@ def _scores(found: int, recovered: int, true: int, total: int) -> dict[str, floa
         "barrier_f1": _share(2 * found, true + recovered),
         "open_recall": _share(total - true - recovered + found, total - true),
     }
+
+
+def _taking_part(grid: Grid, faces: ArrayLike | None) -> BoolArray:
+    """(F,) True for the faces that take part; all if none are named."""
+    return np.ones(len(grid.faces), dtype=bool) if faces is None else per_face(faces, grid, "faces").astype(bool)
 
 
 def _share(part: int, whole: int) -> float:

@@ -239,18 +239,21 @@ class _Begun:
         """See `Observer`."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Resumed:
     """Removes what an inversion had ended with when it goes on beyond that: until its new end it is unfinished."""
 
     folder: RunFolder
+    removed: bool = False
 
     def on_start(self, iterations: int, history: History) -> None:
         """See `Observer`."""
 
     def on_iteration(self, row: Mapping[str, float], fields: Mapping[str, torch.Tensor]) -> None:
-        """See `Observer`."""
-        self.folder.reopen()
+        """See `Observer`. Only the first of a session finds anything to remove."""
+        if not self.removed:
+            self.removed = True
+            self.folder.reopen()
 
     def on_end(self, history: History) -> None:
         """See `Observer`."""

@@ -78,9 +78,10 @@ class WallSubject:
     def judge(self, fields: Arrays) -> Metrics:
         """See `Subject`. Local."""
         case, permeability = self.case, fields["permeability"]
-        metrics = edge_fractions(case.grid, self.walls(fields), case.judged_faces)
-        if case.true_barrier is not None:
-            metrics |= barrier_metrics(case.grid, permeability, case.true_barrier, faces=case.judged_faces)
+        if case.true_barrier is None:
+            metrics = edge_fractions(case.grid, self.walls(fields), case.judged_faces)
+        else:
+            metrics = barrier_metrics(case.grid, permeability, case.true_barrier, faces=case.judged_faces)
         if self.truth is not None:
             metrics |= distance_to_truth(case, self.truth, permeability)
         return metrics
