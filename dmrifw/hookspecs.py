@@ -75,5 +75,5 @@ def dmrifw_gradient_rules() -> Mapping[str, Callable[..., GradientRule]]:
 
 @hookspec
 def dmrifw_optimizers() -> Mapping[str, Callable[..., OptimizerSettings]]:
-    """Optimizers: how to step, besides Adam and Gauss-Newton. Used by `[inversion] optimizer = "name"`."""
+    """Optimizers: how to step, besides Adam, Gauss-Newton and L-BFGS. Used by `[inversion] optimizer = "name"`."""
     raise AssertionError("a specification is never called")

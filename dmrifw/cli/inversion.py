@@ -30,6 +30,18 @@ class GaussNewton(Section):
     tolerance: Positive = 1e-4
 
 
+class Lbfgs(Section):
+    """`[inversion.l-bfgs]`: the steps of this optimizer."""
+
+    memory: Annotated[int, Field(ge=1)] = 10
+    first_step: Positive = 0.6
+    tolerance: Positive = 1e-7
+
+
+BUILT_IN_OPTIMIZERS = ("adam", "gauss-newton", "l-bfgs")
+"""Those that no plugin offers; the loss of each is a sum of data term and priors."""
+
+
 class Restarts(Section):
     """`[inversion.restarts]`: further starts of a search that may end in another minimum."""
 
@@ -128,6 +140,7 @@ class Inversion(WithTables):
     optimizer: str = "label-search"
     adam: Adam = Adam()
     gauss_newton: GaussNewton = Field(default=GaussNewton(), alias="gauss-newton")
+    l_bfgs: Lbfgs = Field(default=Lbfgs(), alias="l-bfgs")
     iterations: Annotated[int, Field(ge=1)] = 300
     restarts: Annotated[Restarts, BeforeValidator(_count_or_table)] = Restarts()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -145,15 +158,15 @@ class Inversion(WithTables):
         labels = table.get("parametrization", "cell-labels") == "cell-labels"
         table = {"optimizer": "label-search" if labels else "adam"} | table
         used = table["optimizer"]
-        for name in ("adam", "gauss-newton"):
+        for name in BUILT_IN_OPTIMIZERS:
             if name in table and name != used:
                 raise InputError("the table belongs to another optimizer", f'set optimizer = "{name}"', key=name)
-        if used not in ("adam", "gauss-newton"):
+        if used not in BUILT_IN_OPTIMIZERS:
             return {"priors": [], "schedule": "all-at-once", "gradient_rules": [], "iterations": 100} | table
         if used == "adam":
             return table
         if table.get("gradient_rules"):
-            raise InputError("Gauss-Newton steps follow no gradient rules", "leave them out", key="gradient_rules")
+            raise InputError(f"{used!r} follows no gradient rules", "leave them out", key="gradient_rules")
         return table | {"gradient_rules": []}
 
     @model_validator(mode="after")

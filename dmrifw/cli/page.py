@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from dmrifw import report
+from dmrifw.cli.inversion import BUILT_IN_OPTIMIZERS
 from dmrifw.cli.stopwatch import Stopwatch
 from dmrifw.report import Fact, Figure, Page, Setting
 
@@ -22,9 +23,6 @@ _FACTS = {
     "signal_error_over_noise": ("{:.2f}", "the same over the noise: 1 is all that can be asked"),
 }
 """The metrics at the top of the page, before those of the subject: their form, and what they mean."""
-
-_BUILT_IN = ("adam", "gauss-newton")
-"""Optimizers whose loss is a sum of data term and priors."""
 
 
 def page_of(outcome: Outcome, folder: Path, watch: Stopwatch) -> Page:
@@ -103,7 +101,7 @@ def _figures(outcome: Outcome, folder: Path, notes: list[str]) -> Iterator[Figur
 
 
 def _loss_caption(outcome: Outcome) -> str:
-    if _optimizer(outcome) not in _BUILT_IN:
+    if _optimizer(outcome) not in BUILT_IN_OPTIMIZERS:
         return f"The loss is what {_optimizer(outcome)} lowers: its documentation tells what that is made of."
     kind = outcome.case.config.inversion.likelihood if outcome.case.config.inversion else "squared"
     compared = {"squared": "squared differences", "gaussian": "a Gaussian likelihood", "rician": "a Rician likelihood"}
@@ -146,7 +144,7 @@ def _settings(outcome: Outcome) -> Iterator[Setting]:
         "inversion.sigma": problem.sigma,
         "inversion.target.unit": "arbitrary" if problem.arbitrary_unit else "um^3",
     }
-    idle = tuple(f"inversion.{one}." for one in _BUILT_IN if one != _optimizer(outcome))
+    idle = tuple(f"inversion.{one}." for one in BUILT_IN_OPTIMIZERS if one != _optimizer(outcome))
     found = {one.key: one for one in _walk(case.config, "") if not one.key.startswith(idle)}
     for key, value in made.items():
         if value is not None and key not in found:

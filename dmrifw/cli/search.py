@@ -139,11 +139,12 @@ def required_inversion(case: Case) -> Inversion:
 
 def _optimizer(settings: Inversion, setting: Setting, file: Path) -> OptimizerSettings:
     from dmrifw import plugins
-    from dmrifw.inversion import AdamSettings, GaussNewtonSettings
+    from dmrifw.inversion import AdamSettings, GaussNewtonSettings, LbfgsSettings
 
     built_in: dict[str, Callable[[], OptimizerSettings]] = {
         "adam": lambda: AdamSettings(**settings.adam.model_dump()),
         "gauss-newton": lambda: GaussNewtonSettings(**settings.gauss_newton.model_dump()),
+        "l-bfgs": lambda: LbfgsSettings(**settings.l_bfgs.model_dump()),
     }
     name = settings.optimizer
     with blame("inversion", file):

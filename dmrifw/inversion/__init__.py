@@ -4,6 +4,7 @@ from dmrifw.inversion.adam import AdamSettings
 from dmrifw.inversion.checkpoint import Checkpoint, fingerprint
 from dmrifw.inversion.gauss_newton import GaussNewtonSettings
 from dmrifw.inversion.history import History
+from dmrifw.inversion.lbfgs import LbfgsSettings
 from dmrifw.inversion.likelihoods import Likelihood
 from dmrifw.inversion.loop import Interrupted, Result, invert
 from dmrifw.inversion.noise import Noise, Remainder, add_noise, estimate_sigma, remainder
@@ -22,6 +23,7 @@ __all__ = [
     "HistoryWriter",
     "Interrupted",
     "InversionProblem",
+    "LbfgsSettings",
     "Likelihood",
     "Noise",
     "Observer",

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmrifw.errors import ConvergenceError, InputError
+from dmrifw.errors import InputError
 from dmrifw.inversion.damped import DampedModel, dense_model, krylov_model
 from dmrifw.inversion.linearization import Chart, Linearization, flat
 from dmrifw.inversion.optimizer import Look, Objective, detached
+from dmrifw.inversion.trials import Trials
 from dmrifw.schedules import Stage
 from dmrifw.typing import FloatArray
 
@@ -99,14 +100,13 @@ class GaussNewton:
     mend = "start elsewhere, or lower the weight of the priors"
 
     def __init__(self, objective: Objective, settings: GaussNewtonSettings) -> None:
-        self.objective, self.settings = objective, settings
-        self.parameters = objective.parameters
+        self.objective, self.settings, self.trials = objective, settings, Trials(objective)
         self.damping, self.converged = settings.damping, False
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. Collective."""
         self._iteration, self._stage = iteration, stage
-        chart = Chart(self.objective.parametrization, self.parameters)
+        chart = Chart(self.objective.parametrization, self.objective.parameters)
         simulated = time.perf_counter()
         data = self.objective.problem.linearize(chart.fields, chart.moving, stage)
         signal_seconds = time.perf_counter() - simulated
@@ -115,18 +115,18 @@ class GaussNewton:
         self._model = self._modelled(chart, data, _Penalty(chart, penalties))
         gradient_seconds = time.perf_counter() - differentiated
         terms = {"data_loss": data.loss} | {name: one.item() for name, one in penalties.items()}
-        self._loss = self._agreed(sum(terms.values()))
+        self._loss = self.trials.agreed(sum(terms.values()))
         norm, shown = float(np.linalg.norm(self._model.gradient)), {"damping": self.damping}
         return Look(self._loss, terms, shown, norm, detached(chart.fields), signal_seconds, gradient_seconds)
 
     def move(self) -> dict[str, float]:
         """See `Optimizer.move`. Collective."""
-        settings, origin, trials, accepted = self.settings, [one.detach().clone() for one in self.parameters], 0, False
+        settings, origin, tried, accepted = self.settings, self.trials.origin(), 0, False
         self.converged = False
         while not accepted and not self.converged:
             step, predicted = self.objective.problem.comm.bcast(self._model.step(self.damping), root=0)
-            self._place(origin, step)
-            gained, trials = self._loss - self._trial(), trials + 1
+            self.trials.place(origin, step)
+            gained, tried = self._loss - self.trials.loss(self._iteration, self._stage), tried + 1
             accepted = gained > 0
             small = max(predicted, gained) <= settings.tolerance * self._loss
             self.converged = small and (not accepted or self.damping <= 1.0)
@@ -136,11 +136,11 @@ class GaussNewton:
             elif gained > settings.good_ratio * predicted:
                 self.damping = max(self.damping * _LOWER, settings.smallest_damping)
         if not accepted:
-            self._place(origin, np.zeros_like(step))
+            self.trials.place(origin, np.zeros_like(step))
             self.damping = settings.damping  # other measurements, if they come, are another problem
         self.damping = min(self.damping, settings.largest_damping)
         del self._model
-        return {"accepted": float(accepted), "trials": float(trials)}
+        return {"accepted": float(accepted), "trials": float(tried)}
 
     def state_dict(self) -> dict[str, Any]:
         """See `Optimizer.state_dict`. Local."""
@@ -174,47 +174,12 @@ class GaussNewton:
         gradient = prior.gradient + chart.pull_back(data.gradient())
         return krylov_model(gradient, product, diagonal, self.damping, self.settings.inner_iterations)
 
-    def _place(self, origin: list[torch.Tensor], step: FloatArray) -> None:
-        """Put the parameters a step away from where they were."""
-        parts = torch.from_numpy(step).split([one.numel() for one in origin])
-        with torch.no_grad():
-            for parameter, start, part in zip(self.parameters, origin, parts, strict=True):
-                parameter.copy_(start + part.reshape(start.shape).to(start))
-
-    def _trial(self) -> float:
-        """The loss where the parameters are; infinite where there is none."""
-        objective = self.objective
-        with torch.no_grad():
-            shown = dict(objective.parametrization())
-            penalties = objective.penalties(shown, self._iteration)
-        penalty = self._agreed(sum(one.item() for one in penalties.values()))
-        if not math.isfinite(penalty):  # nearly flat elements may take forever to simulate
-            return math.inf
-        try:
-            data = objective.problem.linearize(shown, [], self._stage)
-        except (InputError, ConvergenceError) as error:
-            if isinstance(error, InputError) and error.key not in shown:
-                raise
-            return math.inf
-        loss = self._agreed(data.loss + penalty)
-        return loss if math.isfinite(loss) else math.inf
-
-    def _agreed(self, value: float) -> float:
-        """The value of rank 0, by which all decide."""
-        return float(self.objective.problem.comm.bcast(value, root=0))
-
 
 class _Penalty:
     """The priors' gradient and Hessian by the parameters."""
 
     def __init__(self, chart: Chart, penalties: dict[str, torch.Tensor]) -> None:
-        self._parameters = chart.parameters
-        total = torch.stack(list(penalties.values())).sum() if penalties else torch.zeros(())
-        if total.requires_grad:
-            self._gradient = torch.autograd.grad(total, self._parameters, create_graph=True, materialize_grads=True)
-        else:
-            self._gradient = tuple(torch.zeros_like(one) for one in self._parameters)
-        self._chart = chart
+        self._chart, self._gradient = chart, chart.slope(penalties.values(), create_graph=True)
         self.gradient = flat(self._gradient)
 
     def product(self, vector: FloatArray) -> FloatArray:
@@ -225,5 +190,5 @@ class _Penalty:
             return np.zeros_like(vector)
         outputs, directions = zip(*curved, strict=True)
         return flat(
-            torch.autograd.grad(outputs, self._parameters, directions, retain_graph=True, materialize_grads=True)
+            torch.autograd.grad(outputs, self._chart.parameters, directions, retain_graph=True, materialize_grads=True)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,6 +122,15 @@ class Chart:
             for name, value in zip(self.moving, self._live, strict=True)
         ]
         return flat(self._gradient(bars))
+
+    def slope(self, terms: Iterable[torch.Tensor], create_graph: bool = False) -> tuple[torch.Tensor, ...]:
+        """The gradient of the sum of scalars that were made of `fields`, in the parameters' shapes. Local."""
+        total = sum(terms, start=torch.zeros((), dtype=torch.float64))
+        if not total.requires_grad:
+            return tuple(torch.zeros_like(one) for one in self.parameters)
+        return torch.autograd.grad(
+            total, self.parameters, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        )
 
     def split(self, vector: FloatArray) -> list[torch.Tensor]:
         """A vector of the parameters, (p,), in their shapes. Local."""

@@ -137,7 +137,7 @@ def invert(
         parametrization: The unknown; its parameters are changed in place.
         priors: Penalties by name; the history keeps each as `prior_NAME`.
         schedule: The terms of each iteration.
-        optimizer: How to step: `AdamSettings`, `GaussNewtonSettings`, or those of a plugin.
+        optimizer: How to step: `AdamSettings`, `GaussNewtonSettings`, `LbfgsSettings`, or those of a plugin.
         iterations: Iterations of each start in all, those before a resume included; at least 1. An optimizer that can
             tell that it has converged stops earlier, once the schedule brings no other measurements.
         gradient_rules: What happens to the gradient before a step of Adam, one rule after the other.

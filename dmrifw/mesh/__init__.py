@@ -20,6 +20,7 @@ from dmrifw.mesh.grid import Grid, from_arrays
 from dmrifw.mesh.lattice import bcc_grid
 from dmrifw.mesh.periodic import matching_faces
 from dmrifw.mesh.shapes import Cylinder, Shape, Solid, Sphere, Torus, cell_labels, cells_inside, shape_barrier
+from dmrifw.mesh.transfer import carry_faces
 
 __all__ = [
     "BentAxon",
@@ -35,6 +36,7 @@ __all__ = [
     "axon",
     "bcc_grid",
     "box",
+    "carry_faces",
     "cell_labels",
     "cells_inside",
     "cylinders",

@@ -36,7 +36,7 @@ def crossings(points: FloatArray, triangles: IntArray) -> IntArray:
         for edge in _EDGES:
             ends = triangles[one][:, edge]
             apart = np.flatnonzero(~(ends[:, :, None] == triangles[other][:, None, :]).any(axis=(1, 2)))
-            met[apart] |= _meets(points[ends[apart]], points[triangles[other[apart]]])
+            met[apart] |= segments_meet(points[ends[apart]], points[triangles[other[apart]]])
     flat = np.flatnonzero(~met)
     met[flat] = _overlap(points[triangles[first[flat]]], points[triangles[second[flat]]])
     return np.column_stack([first[met], second[met]])
@@ -56,8 +56,18 @@ def _orientation(a: FloatArray, b: FloatArray, c: FloatArray, d: FloatArray) -> 
     return np.einsum("ij,ij->i", np.cross(b - a, c - a), d - a)
 
 
-def _meets(ends: FloatArray, corners: FloatArray) -> BoolArray:
-    """Whether edges (n, 2, 3) meet triangles (n, 3, 3), their rims included, unless they lie in the same plane."""
+def segments_meet(ends: FloatArray, corners: FloatArray) -> BoolArray:
+    """Whether straight segments meet triangles, rims included, unless they lie in the same plane.
+
+    Args:
+        ends: (n, 2, 3) those of the segments, um.
+        corners: (n, 3, 3) those of the triangles, um.
+
+    Returns:
+        (n,) one for each pair.
+
+    Local.
+    """
     (p, q), (a, b, c) = np.moveaxis(ends, 1, 0), np.moveaxis(corners, 1, 0)
     slack = _EXACT * np.ptp(np.concatenate([ends, corners], axis=1), axis=1).max(axis=1) ** 3
     above, below = _orientation(a, b, c, p), _orientation(a, b, c, q)

@@ -1,4 +1,4 @@
-"""Datasets of signals in netCDF and zarr, tables of them in CSV, and signals read back for a protocol."""
+"""Datasets of signals in netCDF and zarr, tables of them in CSV; signals read back for a protocol, and walls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmrifw.errors import InputError
+from dmrifw.mesh import Grid, from_arrays
 from dmrifw.sequences import Protocol
 from dmrifw.surface import replacing
 from dmrifw.typing import ArrayLike, ComplexArray, FloatArray
@@ -98,6 +99,35 @@ def read_signals(path: str | Path) -> xarray.Dataset:
         if name not in dataset.variables or dataset[name].dims[:1] != ("measurement",):
             raise InputError("there is no such variable over `measurement`", mend, key=name, file=path)
     return dataset
+
+
+def read_walls(path: str | Path) -> tuple[Grid, FloatArray]:
+    """Permeabilities that an inversion recovered, from its result.nc.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The grid that was inverted, and the permeability of its faces, (F,) um/ms.
+
+    Raises:
+        InputError: There is no such file, or it is no result of an inversion of walls.
+
+    Local.
+    """
+    mend = "give the result.nc of an inversion that recovered walls"
+    try:
+        dataset = read_signals(path)
+        for name in ("points", "cells", "permeability"):
+            if name not in dataset:
+                raise InputError("there is no such variable", mend, key=name)
+        grid = from_arrays(dataset["points"].values, dataset["cells"].values)
+    except InputError as error:
+        raise InputError(error.fault, mend, key=error.key, file=path) from error
+    permeability = dataset["permeability"].values
+    if permeability.shape != (len(grid.faces),) or not (permeability > 0).all():
+        raise InputError(f"not {len(grid.faces)} positive numbers, one per face", mend, key="permeability", file=path)
+    return grid, permeability
 
 
 def _check_suffix(path: Path) -> None:

@@ -371,6 +371,7 @@ def test_units_that_do_not_parse_are_told(value: str, fault: str, text: str, ref
 
 
 GAUSS_NEWTON = 'optimizer = "gauss-newton"'
+L_BFGS = 'optimizer = "l-bfgs"'
 
 
 class TestInversion:
@@ -399,6 +400,9 @@ class TestInversion:
                 "inversion.gauss-newton.damping",
                 "limits",
             ),
+            ("iterations = 3", "[inversion.l-bfgs]", "inversion.l-bfgs", 'optimizer = "l-bfgs"'),
+            ("iterations = 3", f"{L_BFGS}\n[inversion.l-bfgs]\nmemory = 0", "inversion.l-bfgs.memory", "greater"),
+            ("iterations = 3", f'{L_BFGS}\ngradient_rules = ["clip"]', "inversion.gradient_rules", "leave"),
             ('"face-permeability"', '"face"', "inversion.parametrization", "face-permeability"),
             ('"all-at-once"', '"stagd"', "inversion.schedule", "'staged'"),
             ('["continuity"]', '["continuty"]', "inversion.priors[0]", "'continuity'"),

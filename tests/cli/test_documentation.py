@@ -25,7 +25,7 @@ from dmrifw.cli.geometry import (
     TemplateGeometry,
     TorusGeometry,
 )
-from dmrifw.cli.inversion import Adam, GaussNewton, Inversion, Restarts, Target
+from dmrifw.cli.inversion import Adam, GaussNewton, Inversion, Lbfgs, Restarts, Target
 from dmrifw.sequences import PRESETS, WAVEFORMS, parameters
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -53,6 +53,7 @@ SECTIONS = [
     Target,
     Adam,
     GaussNewton,
+    Lbfgs,
     Restarts,
     TemplateGeometry,
 ]

@@ -14,7 +14,14 @@ from test_loop import numbers
 
 from dmrifw import Protocol, Simulator
 from dmrifw.errors import ConvergenceError, InputError
-from dmrifw.inversion import Checkpoint, GaussNewtonSettings, Interrupted, InversionProblem, invert
+from dmrifw.inversion import (
+    Checkpoint,
+    GaussNewtonSettings,
+    Interrupted,
+    InversionProblem,
+    OptimizerSettings,
+    invert,
+)
 from dmrifw.inversion.damped import dense_model, krylov_model
 from dmrifw.inversion.linearization import Chart
 from dmrifw.mesh.generators import layers
@@ -79,7 +86,7 @@ class Vertices(torch.nn.Module):
 
 
 def case(
-    unknowns: int, settings: GaussNewtonSettings = UNDAMPED, *, size: float = 0.1, **model: float
+    unknowns: int, settings: OptimizerSettings = UNDAMPED, *, size: float = 0.1, **model: float
 ) -> tuple[dict[str, Any], torch.Tensor]:
     """What `invert` needs, and the vertices from which the target was made."""
     forward, free = MatrixModel(unknowns, **model), MatrixModel(unknowns, **{**model, "wall": np.inf})

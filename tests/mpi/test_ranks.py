@@ -19,7 +19,7 @@ from dmrifw.simulator import SignalModel
 SCRIPT = Path(__file__).parent / "signal_and_gradient.py"
 FULL_ORDER = Path(__file__).parent / "full_order.py"
 GRADIENTS = Path(__file__).parent / "gradients.py"
-GAUSS_NEWTON = Path(__file__).parent / "gauss_newton.py"
+STEPS = Path(__file__).parent / "steps.py"
 CONFORMANCE = Path(__file__).parent / "conformance.py"
 SHAPES = Path(__file__).parent / "shapes.py"
 WORKERS = Path(__file__).parent / "workers.py"
@@ -146,17 +146,17 @@ def test_gradients_by_all_inputs_in_the_complex_build(serial_gradients, tmp_path
     assert_same_gradients(expected, found)
 
 
-def test_gauss_newton_steps_on_ranks(tmp_path: Path) -> None:
+def test_gauss_newton_and_l_bfgs_step_on_ranks(tmp_path: Path) -> None:
     """All ranks take the same steps, bit for bit, and those of one rank up to what the steps make of rounding."""
-    expected = run(tmp_path, 1, script=GAUSS_NEWTON)
-    found = run(tmp_path, 2, script=GAUSS_NEWTON)
+    expected = run(tmp_path, 1, script=STEPS)
+    found = run(tmp_path, 2, script=STEPS)
     assert (expected["ranks"], found["ranks"]) == (1, 2)
-    for many in (False, True):
-        losses = expected[f"loss {many}"]
+    for case in ("few", "many", "l-bfgs"):
+        losses = expected[f"loss {case}"]
         assert losses[-1] < 0.1 * losses[0]
-        np.testing.assert_allclose(found[f"loss {many}"], losses, rtol=1e-3)
+        np.testing.assert_allclose(found[f"loss {case}"], losses, rtol=1e-3)
         for name in ("diffusivity", "permeability"):
-            np.testing.assert_allclose(found[f"{name} {many}"], expected[f"{name} {many}"], rtol=1e-4)
+            np.testing.assert_allclose(found[f"{name} {case}"], expected[f"{name} {case}"], rtol=1e-4)
 
 
 def test_plugins_do_not_see_the_number_of_ranks(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from dmrifw_interface_priors import (
     FacePrior,
     FillIn,
     HardManifold,
+    LogBarrier,
     Neighbourhood,
     SoftManifold,
 )
@@ -29,7 +30,7 @@ from dmrifw.testing import check_gradient_rule, check_prior, example_fields, exa
 from dmrifw.verify import finite_difference, taylor_test
 
 EXTERIORS = ["reflecting", "permeable"]
-PRIORS = [Binarization, Continuity, EdgeCoherence, HardManifold, SoftManifold]
+PRIORS = [Binarization, Continuity, EdgeCoherence, HardManifold, LogBarrier, SoftManifold]
 FULL = {"ramp": (0, 0)}
 
 
@@ -147,7 +148,21 @@ def test_edge_coherence_and_binarization_follow_their_formulas() -> None:
     assert Binarization(setting, weight=1.0, **FULL)(fields, 0).item() == pytest.approx(decided, rel=1e-12)
 
 
-@pytest.mark.parametrize("prior", [Binarization, HardManifold, SoftManifold])
+def test_the_log_barrier_follows_its_formula_and_has_no_end() -> None:
+    """Mean of -log(4 p (1 - p)); far out, where p rounds to 0 or 1, its slope by x is still 2."""
+    setting = example_setting("permeable")
+    fields, barrier = example_fields(setting), LogBarrier(setting, initial_weight=1.0)
+    _, p = decades(fields["permeability"])
+    assert barrier(fields, 0).item() == pytest.approx(np.mean([-math.log(4 * q * (1 - q)) for q in p]), rel=1e-12)
+    assert barrier(fields, setting.iterations).item() == pytest.approx(0.01 * barrier(fields, 0).item())
+    alike = [{"permeability": torch.full_like(fields["permeability"], 10.0**x)} for x in (0.0, 40.0, 41.0, -41.0)]
+    undecided, far, farther, below = (barrier(one, 0).item() for one in alike)
+    assert undecided == pytest.approx(0.0, abs=1e-12)
+    assert farther - far == pytest.approx(2.0)
+    assert below == pytest.approx(farther)
+
+
+@pytest.mark.parametrize("prior", [Binarization, HardManifold, LogBarrier, SoftManifold])
 def test_gradients_leave_a_remainder_of_second_order(prior: Callable[..., FacePrior]) -> None:
     """Taylor: f(x + h d) - f(x) - h df(x) d falls by 4 when h is halved; and central differences agree."""
     setting = example_setting("permeable")
@@ -236,7 +251,8 @@ def test_fill_in_scales_the_gradients_of_undecided_faces() -> None:
 def test_fill_in_conforms_and_is_built_from_a_table() -> None:
     table = {"boost": 2, "warm_up": 5}
     check_gradient_rule(build(gradient_rules()["fill-in"], example_setting(), table, "inversion.fill-in"))
-    assert {"continuity", "edge-coherence", "binarization", "hard-manifold", "soft-manifold"} <= set(priors())
+    names = {"continuity", "edge-coherence", "binarization", "hard-manifold", "log-barrier", "soft-manifold"}
+    assert names <= set(priors())
 
 
 def test_fill_in_needs_numbers_of_faces() -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from math import log10
 
+import numpy as np
 import torch
 
 from dmrifw.errors import InputError
 from dmrifw.hookspecs import hookimpl
+from dmrifw.mesh import carry_faces
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.plugins import NonNegative, Positive
+from dmrifw.typing import FloatArray
 
 __all__ = ["FacePermeability"]
+
+_OPEN_MINDED = (0.05, 0.95)
+"""Where between the bounds faces of an earlier result start, at the ends."""
 
 
 class FacePermeability(torch.nn.Module):
@@ -31,12 +38,14 @@ class FacePermeability(torch.nn.Module):
         minimum: Permeability of a perfect barrier, um/ms.
         maximum: Permeability of an open face, um/ms.
         start: Permeability at the start, um/ms, between the two.
+        start_from: The result.nc of an earlier inversion to start from instead; relative to the working directory.
         temperature: Divides v; the smaller, the faster a face commits itself.
         jitter: Standard deviation of a seeded perturbation of v at the start. Magnitude data cannot tell a shape from
             its point reflection; on a symmetric grid a perturbation lets the inversion choose one of them.
 
     Raises:
-        InputError: `start` does not lie between `minimum` and `maximum`.
+        InputError: `start` does not lie between `minimum` and `maximum`; or the earlier result cannot be read, or lies
+            elsewhere in space.
 
     Local; the same numbers on all ranks.
 
@@ -53,6 +62,7 @@ class FacePermeability(torch.nn.Module):
         minimum: Positive = 0.01,
         maximum: Positive = 100.0,
         start: Positive = 1.0,
+        start_from: str | None = None,
         temperature: Positive = 1.0,
         jitter: NonNegative = 0.0,
     ) -> None:
@@ -64,11 +74,16 @@ class FacePermeability(torch.nn.Module):
                 key="start",
             )
         self.minimum, self.maximum, self.temperature = minimum, maximum, temperature
-        share = (log10(start) - log10(minimum)) / (log10(maximum) - log10(minimum))
+        if start_from is None:
+            kappa = torch.full((len(setting.grid.faces),), start, dtype=torch.float64)
+        else:
+            kappa = torch.from_numpy(_carried(start_from, setting, maximum))
+        share = (kappa.log10() - log10(minimum)) / (log10(maximum) - log10(minimum))
+        if start_from is not None:
+            share = share.clamp(*_OPEN_MINDED)
         generator = torch.Generator().manual_seed(setting.seed)
         noise = torch.randn(len(setting.grid.faces), generator=generator, dtype=torch.float64)
-        middle = torch.logit(torch.tensor(share, dtype=torch.float64))
-        self.v = torch.nn.Parameter(temperature * middle + jitter * noise)
+        self.v = torch.nn.Parameter(temperature * torch.logit(share) + jitter * noise)
         learnable = torch.from_numpy(~setting.grid.is_exterior | (setting.exterior == "permeable"))
         self.register_buffer("learnable", learnable, persistent=False)
 
@@ -77,6 +92,21 @@ class FacePermeability(torch.nn.Module):
         share = torch.sigmoid(self.v / self.temperature)
         exponent = log10(self.minimum) + (log10(self.maximum) - log10(self.minimum)) * share
         return {"permeability": torch.where(self.learnable, 10.0**exponent, self.maximum)}
+
+
+def _carried(path: str, setting: Setting, elsewhere: float) -> FloatArray:
+    """(F,) permeabilities of the faces of this grid from an earlier inversion, um/ms."""
+    from dmrifw.report import read_walls
+
+    try:
+        source, permeability = read_walls(path)
+    except InputError as error:
+        told = f"{error.key}: {error.fault}" if error.key else error.fault
+        raise InputError(told, error.mend, key="start_from", file=error.file) from error
+    carried = carry_faces(permeability, source, setting.grid, math.nan)
+    if np.isnan(carried).all():
+        raise InputError("its grid lies elsewhere in space", "give a result of this grid", key="start_from", file=path)
+    return np.where(np.isnan(carried), elsewhere, carried)
 
 
 @hookimpl

@@ -8,7 +8,7 @@ where p is the probability that the face is a barrier; 1e-3 um/us = 1 um/ms is u
 
 A gradient rule reads p too: faces that have not committed themselves move faster.
 
-Source of every formula: Spinverse, arXiv 2603.04638 (geometric priors).
+Source of every formula but that of the barrier: Spinverse, arXiv 2603.04638 (geometric priors).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dmrifw_interface_priors.penalties import (
     EdgeCoherence,
     FacePrior,
     HardManifold,
+    LogBarrier,
     PairPrior,
     SoftManifold,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "FacePrior",
     "FillIn",
     "HardManifold",
+    "LogBarrier",
     "Neighbourhood",
     "PairPrior",
     "SoftManifold",
@@ -51,6 +53,7 @@ def dmrifw_priors() -> Mapping[str, Callable[..., Prior]]:
         "continuity": Continuity,
         "edge-coherence": EdgeCoherence,
         "hard-manifold": HardManifold,
+        "log-barrier": LogBarrier,
         "soft-manifold": SoftManifold,
     }
 

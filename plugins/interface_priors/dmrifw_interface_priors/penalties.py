@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from math import log
 
 import torch
 
@@ -15,7 +16,7 @@ from dmrifw.errors import InputError
 from dmrifw.parametrizations import Setting
 from dmrifw.plugins import Count, NonNegative, Positive
 from dmrifw.schedules import ramp as ramp_share
-from dmrifw_interface_priors.likelihood import barrier_probability, commitment, log10_permeability
+from dmrifw_interface_priors.likelihood import UNDECIDED, WIDTH, barrier_probability, commitment, log10_permeability
 from dmrifw_interface_priors.neighbourhood import Neighbourhood
 
 
@@ -256,6 +257,39 @@ class Binarization(FacePrior):
     def penalty(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
         """Mean over faces of p (1 - p). Local."""
         return _mean(p * (1.0 - p))
+
+
+class LogBarrier(FacePrior):
+    """Faces stay undecided as long as the weight is large: mean over faces of -log(4 p (1 - p)).
+
+    It is 0 where p = 1/2 and grows without bound towards 0 and 1. Falling while that of "binarization" rises, its
+    weight leads from a smooth problem to one of walls and open faces.
+
+    Args:
+        setting: The problem at hand; uses its grid, exterior and number of iterations.
+        weight: Weight after the ramp, dimensionless.
+        initial_weight: Weight before the ramp, dimensionless.
+        ramp: First and last iteration of a ramp of the weight; the whole run by default.
+        blocks: Steps of the ramp; 0 for a straight line.
+
+    Source: Murray and Ng, Comput. Optim. Appl. 47:257, 2010 (smoothing by a logarithmic barrier for binary unknowns).
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        weight: NonNegative = 0.01,
+        initial_weight: NonNegative = 1.0,
+        ramp: tuple[int, int] | None = None,
+        blocks: Count = 0,
+    ) -> None:
+        super().__init__(setting, weight, initial_weight, ramp or (0, setting.iterations), blocks)
+
+    def penalty(self, x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        """Mean over faces of -log(4 p (1 - p)). Local."""
+        z = (UNDECIDED - x) / WIDTH  # the logit of p, also where p rounds to 0 or 1
+        return _mean(torch.nn.functional.softplus(z) + torch.nn.functional.softplus(-z) - 2.0 * log(2.0))
 
 
 def _mean(values: torch.Tensor) -> torch.Tensor:

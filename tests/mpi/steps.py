@@ -1,4 +1,4 @@
-"""Run under mpirun: Gauss-Newton steps with few and with many parameters, from rank 0; all ranks must hold the same."""
+"""Run under mpirun: steps of Gauss-Newton and L-BFGS, which follow rank 0; all ranks must hold the same."""
 
 import sys
 
@@ -7,7 +7,7 @@ import torch
 from mpi4py import MPI
 
 from dmrifw import Protocol, Simulator
-from dmrifw.inversion import GaussNewtonSettings, InversionProblem, Result, invert
+from dmrifw.inversion import GaussNewtonSettings, InversionProblem, LbfgsSettings, OptimizerSettings, Result, invert
 from dmrifw.mesh import bcc_grid
 from dmrifw.schedules import Stage
 
@@ -28,8 +28,8 @@ class Tissue(torch.nn.Module):
         }
 
 
-def solve(many: bool) -> Result:
-    """Three steps towards the signals of another diffusivity and of permeabilities that differ from face to face."""
+def solve(many: bool, settings: OptimizerSettings, iterations: int) -> Result:
+    """Some steps towards the signals of another diffusivity and of permeabilities that differ from face to face."""
     grid = bcc_grid(cells=2, size=20)
     protocol = Protocol.shells([0, 1000, 3000], [[1, 0, 0], [0, 0.6, 0.8], [0.6, 0.8, 0]], 5, 30)
     simulator = Simulator(grid, protocol, tolerance=1e-6)
@@ -39,16 +39,20 @@ def solve(many: bool) -> Result:
         target = simulator(permeability=truth, diffusivity=1.6).numpy()
     problem = InversionProblem(simulator, target)
     model = Tissue(faces, faces if many else 1)
-    return invert(problem, model, {}, lambda iteration: Stage((1.0,)), GaussNewtonSettings(damping=0.1), 3)
+    return invert(problem, model, {}, lambda iteration: Stage((1.0,)), settings, iterations)
 
 
 def main(output: str) -> None:
-    """Both ways to the step: the whole Jacobian, and products alone."""
+    """Gauss-Newton by the whole Jacobian and by products alone, and L-BFGS."""
+    results = {
+        "few": solve(False, GaussNewtonSettings(damping=0.1), 3),
+        "many": solve(True, GaussNewtonSettings(damping=0.1), 3),
+        "l-bfgs": solve(True, LbfgsSettings(), 8),
+    }
     found = {}
-    for many in (False, True):
-        result = solve(many)
-        found[f"loss {many}"] = result.history.column("loss")
-        found |= {f"{name} {many}": value.numpy() for name, value in result.fields.items()}
+    for case, result in results.items():
+        found[f"loss {case}"] = result.history.column("loss")
+        found |= {f"{name} {case}": value.numpy() for name, value in result.fields.items()}
     for everywhere in MPI.COMM_WORLD.allgather(found):
         assert all(np.array_equal(everywhere[key], found[key]) for key in found)
     if MPI.COMM_WORLD.rank == 0:
