@@ -15,6 +15,7 @@ class OptimizerSettings(Protocol):
         renewal: Iterations between two states that a checkpoint may hold: 1 if each costs much.
         check: A method that refuses what does not go together, before anything is simulated: see
             `dmrifw.inversion.optimizer.check_together`.
+        check_model: A method that refuses a forward model, likewise; see `dmrifw.inversion.optimizer.check_model`.
     """
 
     def start(self, objective: Any) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dmrifw.cli.case import Case, build_case
+from dmrifw.cli.case import Case, blame, build_case
 from dmrifw.cli.config import load
 from dmrifw.cli.parallel import together
 from dmrifw.cli.search import build_search
@@ -33,10 +33,14 @@ def _checked(config_file: Path) -> Case:
     if case.config.inversion is None:
         case.required_permeability()
     else:
-        build_search(case)
+        from dmrifw.inversion.optimizer import check_model
+
+        search = build_search(case)
         read_target(case)
         build_truth(case)
         true_fields(case)
+        with blame("inversion", case.config.path):
+            check_model(search.optimizer, case.simulator())
     return case
 
 

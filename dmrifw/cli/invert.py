@@ -77,7 +77,7 @@ def run_inversion(
     watch = Stopwatch()
     with watch.lap("config, meshes and plugins"):
         plan = together(lambda: _planned(read, folder, resume=resume, force=force))
-    plan.check_plugins()
+        plan.check()
     console.print(summary(plan.case))
     console.print(geometry_line(plan.case), soft_wrap=True)
     console.print(plan.told, soft_wrap=True)
@@ -128,11 +128,26 @@ class _Plan:
         mark = fingerprint(case.grid, case.protocol, content)
         return Checkpoint(self.folder.path / CHECKPOINT, mark, CHECKPOINT_SECONDS)
 
-    def check_plugins(self) -> None:
-        """Raise PluginError on every rank where they do not have the same plugins. Collective."""
+    @cached_property
+    def simulator(self) -> Simulator:
+        """The forward model. Collective on first use."""
+        return self.case.simulator()
+
+    def check(self) -> None:
+        """Refuse what takes all ranks, or the forward model, to know.
+
+        Raises:
+            PluginError: On every rank, where they do not have the same plugins.
+            InputError: The optimizer does not know enough about the tissue.
+
+        Collective.
+        """
         from dmrifw import plugins
+        from dmrifw.inversion.optimizer import check_model
 
         plugins.check_same_on_all_ranks(self.case.grid.comm)
+        with blame("inversion", self.case.config.path):
+            check_model(self.search.optimizer, self.simulator)
 
     def problem(self, resume: bool) -> InversionProblem:
         """The simulator and the target, which is simulated where neither a file nor a checkpoint gives it.
@@ -146,7 +161,7 @@ class _Plan:
         if self.case.grid.comm.size > 1:
             torch.set_num_threads(1)  # ranks share the cores
         settings, wanted, comm = self.search.settings, target_of(self.case), self.case.grid.comm
-        simulator = self.case.simulator()
+        simulator = self.simulator
         target = self._kept_target() if resume else None
         with blame("inversion", self.case.config.path, other={"protocol": "", "snr": "inversion.target"}):
             if target is None:

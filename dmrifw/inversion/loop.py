@@ -23,7 +23,7 @@ from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.history import History
 from dmrifw.inversion.interruption import noted_signals
 from dmrifw.inversion.observers import Observer, observing
-from dmrifw.inversion.optimizer import Fields, Look, Objective, check_together, detached
+from dmrifw.inversion.optimizer import Fields, Look, Objective, check_model, check_together, detached
 from dmrifw.inversion.problem import InversionProblem
 from dmrifw.inversion.restarts import Restarts, Starts
 from dmrifw.optimizers import OptimizerSettings
@@ -207,6 +207,7 @@ class _Run:
     def __post_init__(self) -> None:
         aim, further = self.objective, self.starts.settings.count
         check_together(self.settings, aim.parametrization, aim.priors, aim.gradient_rules, self.schedule, further)
+        check_model(self.settings, aim.problem.simulator)
         self.optimizer = self.settings.start(self.objective)
         self.ending = ""
         self.is_saving = False

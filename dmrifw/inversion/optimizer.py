@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 
 from dmrifw.gradients import GradientRule
-from dmrifw.inversion.problem import InversionProblem
+from dmrifw.inversion.problem import ForwardModel, InversionProblem
 from dmrifw.optimizers import OptimizerSettings
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
@@ -126,3 +126,20 @@ def check_together(
     check = getattr(settings, "check", None)
     if check is not None:
         check(parametrization, priors, gradient_rules, schedule, restarts)
+
+
+def check_model(settings: OptimizerSettings, model: ForwardModel) -> None:
+    """Have an optimizer's settings refuse a forward model that they do not know enough about, if they refuse any.
+
+    Args:
+        settings: They may have a method `check_model` of the forward model.
+        model: The forward model.
+
+    Raises:
+        InputError: By that method; its key is one of `[inversion]`.
+
+    Local.
+    """
+    check = getattr(settings, "check_model", None)
+    if check is not None:
+        check(model)

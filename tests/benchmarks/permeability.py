@@ -68,21 +68,35 @@ permeability = 0.01
 """
 
 _PUBLISHED = """
-optimizer = "adam"
+optimizer = "{optimizer}"
 parametrization = "face-permeability"
 schedule = "{schedule}"
 gradient_rules = {rules}
-iterations = 200
+iterations = {iterations}
 priors = {priors}
 """
 
+_WEIGHTS = {"continuity": 2.0, "soft-manifold": 2.0}
+"""Of priors whose weight is not their own default."""
 
-def _published(*priors: str, schedule: str = "staged", rules: tuple[str, ...] = ("clip",)) -> str:
-    tables = "".join(f"\n[inversion.{one}]\nweight = 2.0\n" for one in priors)
-    return _PUBLISHED.format(schedule=schedule, rules=list(rules), priors=list(priors)) + tables
+
+def _published(
+    *priors: str,
+    optimizer: str = "adam",
+    schedule: str = "staged",
+    rules: tuple[str, ...] = ("clip",),
+    iterations: int = 200,
+    more: str = "",
+) -> str:
+    tables = "".join(f"\n[inversion.{one}]\nweight = {_WEIGHTS[one]}\n" for one in priors if one in _WEIGHTS)
+    words = {"optimizer": optimizer, "schedule": schedule, "rules": list(rules), "priors": list(priors)}
+    return _PUBLISHED.format(iterations=iterations, **words) + more + tables
 
 
 _BOTH = ("continuity", "soft-manifold")
+
+_FINER = "coarse to fine"
+"""An arm that starts from the same arm's result on a grid of half as many cubes along each axis."""
 
 ARMS = {
     "baseline": _published(),
@@ -92,6 +106,11 @@ ARMS = {
     "all at once": _published(*_BOTH, schedule="all-at-once"),
     "blend": _published(*_BOTH, schedule="cosine-blend"),
     "fill-in": _published(*_BOTH, rules=("fill-in", "clip")),
+    "broken symmetry": _published(*_BOTH, more="face-permeability = { jitter = 0.3 }\n"),
+    "log-barrier": _published(*_BOTH, "log-barrier", "binarization"),
+    "l-bfgs": _published(*_BOTH, optimizer="l-bfgs", rules=(), iterations=100),
+    "all at once, l-bfgs": _published(*_BOTH, optimizer="l-bfgs", schedule="all-at-once", rules=(), iterations=100),
+    _FINER: _published(*_BOTH, iterations=100),
     "default": "",
     **{f"without {part}": "" for part in PARTS},
 }
@@ -121,7 +140,8 @@ def run(arm: str, shape: str, seed: int, given: argparse.Namespace) -> None:
     noise = NOISES[given.noise].format(snr=given.snr)
     target = _TARGET.format(geometry=SMOOTH[shape]) if shape in SMOOTH else ""
     limit = f"\n[inversion.label-search]\nminutes = {given.minutes:g}\n" if given.minutes and not ARMS[arm] else ""
-    config.write_text(head + ARMS[arm] + noise + target + limit)
+    extra = _coarse_start(place, head, given) if arm == _FINER else ""
+    config.write_text(head + ARMS[arm] + extra + noise + target + limit)
     again = ["--resume"] if (place / "checkpoint.h5").exists() else ["--force"]
     part = arm.removeprefix("without ")
     program = ["dmrifw"] if part == arm else [sys.executable, str(Path(__file__).with_name("without.py")), part]
@@ -131,6 +151,26 @@ def run(arm: str, shape: str, seed: int, given: argparse.Namespace) -> None:
     print(f"{place.name}: {time.perf_counter() - start:.0f} s, exit status {done.returncode}", flush=True)
     if done.returncode:
         print(done.stdout[-500:], done.stderr[-500:], flush=True)
+
+
+def _coarse_start(place: Path, head: str, given: argparse.Namespace) -> str:
+    """Invert the same signals on a grid of half as many cubes along each axis; the table that starts from its walls."""
+    start = given.folder / "starts" / place.name
+    if not (start / "metrics.json").exists():
+        start.parent.mkdir(exist_ok=True)
+        truth, config = start.with_suffix(".truth.toml"), start.with_suffix(".toml")
+        truth.write_text(head)
+        coarse = "".join(line for line in head.splitlines(keepends=True) if not line.startswith("barrier"))
+        coarse = coarse.replace(f"cells = {given.cells}", f"cells = {given.cells // 2}")
+        # the truncated lattices differ in volume, so each signal counts by its own S0
+        target = f'\n[inversion.target]\npath = "{start.name}.signal/signal.nc"\nunit = "arbitrary"\n'
+        config.write_text(coarse + ARMS[_FINER] + target)
+        signal = start.with_suffix(".signal")
+        subprocess.run(
+            ["dmrifw", "simulate", str(truth), "-o", str(signal), "--force"], check=True, capture_output=True
+        )
+        subprocess.run(["dmrifw", "invert", str(config), "-o", str(start), "--force"], check=True, capture_output=True)
+    return f'\n[inversion.face-permeability]\nstart_from = "{start / "result.nc"}"\n'
 
 
 def table(folder: Path) -> str:

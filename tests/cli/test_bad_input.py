@@ -445,3 +445,19 @@ class TestInversion:
         assert line.count("\n") == 1
         assert "no checkpoint" in line
         assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize("command", ["check", "invert"])
+    @pytest.mark.parametrize(
+        ("good", "bad", "name"),
+        [
+            ("diffusivity = 2.0", "diffusivity = 2.0\ndensity = 0.8", "a density other than 1"),
+            ("tolerance = 1e-3", "tolerance = 1e-3\ndegree = 2", "elements of another degree"),
+        ],
+    )
+    def test_an_optimizer_refuses_a_tissue_that_it_does_not_know(
+        self, good: str, bad: str, name: str, command: str, refused: Refusal, inversion_text: str
+    ) -> None:
+        text = inversion_text[: inversion_text.index("[inversion]")].replace(good, bad) + "[inversion]\n"
+        line = refused(text, command)
+        assert f"config.toml: inversion.optimizer: a label search does not know {name}" in line
+        assert 'optimizer = "adam"' in line

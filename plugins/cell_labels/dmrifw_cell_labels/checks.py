@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dmrifw.errors import InputError
 from dmrifw.gradients import GradientRule
-from dmrifw.inversion import InversionProblem
+from dmrifw.inversion import ForwardModel, InversionProblem
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Stage
+from dmrifw.simulator import SignalModel
 from dmrifw_cell_labels.parametrization import CellLabels
 
 MOST = 3
@@ -66,3 +69,29 @@ def check_alike(problem: InversionProblem, parametrization: CellLabels) -> None:
             "give the same in the Setting of CellLabels",
             key="exterior",
         )
+
+
+def covered(model: ForwardModel) -> SignalModel:
+    """The forward model, if partitions and mixtures leave nothing out that it has.
+
+    Raises:
+        InputError: The forward model is not a `SignalModel`, or it has a density, relaxing surfaces, a periodic axis,
+            quadratic elements, or faces across which the magnetization may not jump.
+
+    Local.
+    """
+    if not isinstance(model, SignalModel):
+        raise InputError("this forward model tells no tissue", "give a Simulator, or use Adam", key="optimizer")
+    tissue, space = model.operators.tissue, model.operators.space
+    for present, name in (
+        (np.any(tissue.density != 1), "a density other than 1"),
+        (np.any(tissue.surface_relaxivity), "surface_relaxivity"),
+        (any(space.periodic), "periodic axes"),
+        (space.degree != 1, "elements of another degree than 1"),
+        (not space.walls[~model.grid.is_exterior].all(), "faces that cannot be walls, as in this geometry"),
+    ):
+        if present:
+            raise InputError(
+                f"a label search does not know {name}", 'do without, or choose optimizer = "adam"', key="optimizer"
+            )
+    return model

@@ -9,8 +9,8 @@ import numpy as np
 from dmrifw.errors import InputError
 from dmrifw.inversion import InversionProblem, Remainder, estimate_sigma, remainder
 from dmrifw.sequences import Protocol
-from dmrifw.simulator import SignalModel
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
+from dmrifw_cell_labels.checks import covered
 from dmrifw_cell_labels.elements import spacing
 from dmrifw_cell_labels.mixture import Mixture, Walls
 from dmrifw_cell_labels.partition import Partition, as_bytes, of_bytes, remembering
@@ -103,17 +103,13 @@ class Misfit:
         volume: Signal at b = 0 of the longest diffusion time, um^3 or in the target's unit.
 
     Raises:
-        InputError: The forward model is not a `SignalModel`, or it has a density, relaxing surfaces, a periodic axis,
-            quadratic elements, or faces across which the magnetization may not jump.
+        InputError: As of `checks.covered`.
 
     Local.
     """
 
     def __init__(self, problem: InversionProblem, walls: Walls) -> None:
-        simulator = problem.simulator
-        if not isinstance(simulator, SignalModel):
-            raise InputError("this forward model tells no tissue", "give a Simulator, or use Adam", key="optimizer")
-        _check_covered(simulator)
+        simulator = covered(problem.simulator)
         self.grid, self._magnitude, protocol = simulator.grid, problem.magnitude, simulator.protocol
         self._problem, self._walls, self.leaky = problem, walls, walls.leaky
         noise = problem.sigma if problem.sigma is not None else _noise(problem)
@@ -298,22 +294,6 @@ class Gray:
 def one_hot(labels: IntArray, count: int) -> FloatArray:
     """(count, E) shares, 1 where a label stands and 0 elsewhere. Local."""
     return (np.arange(count)[:, None] == labels).astype(float)
-
-
-def _check_covered(simulator: SignalModel) -> None:
-    """Refuse what partitions and mixtures leave out."""
-    tissue, space = simulator.operators.tissue, simulator.operators.space
-    for present, name in (
-        (np.any(tissue.density != 1), "a density other than 1"),
-        (np.any(tissue.surface_relaxivity), "surface_relaxivity"),
-        (any(space.periodic), "periodic axes"),
-        (space.degree != 1, "elements of another degree than 1"),
-        (not space.walls[~simulator.grid.is_exterior].all(), "faces that cannot be walls, as in this geometry"),
-    ):
-        if present:
-            raise InputError(
-                f"a label search does not know {name}", 'do without, or choose optimizer = "adam"', key="optimizer"
-            )
 
 
 def _noise(problem: InversionProblem) -> float:

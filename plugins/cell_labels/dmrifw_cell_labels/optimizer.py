@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from dmrifw.errors import InputError
 from dmrifw.gradients import GradientRule
-from dmrifw.inversion import Remainder, Workers
+from dmrifw.inversion import ForwardModel, Remainder, Workers
 from dmrifw.inversion.collective import on_root
 from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.parametrizations import Parametrization
@@ -23,7 +23,7 @@ from dmrifw.schedules import Schedule, Stage
 from dmrifw.typing import FloatArray
 from dmrifw_cell_labels import clouds, symmetric
 from dmrifw_cell_labels.attempts import Attempt, attempts
-from dmrifw_cell_labels.checks import MOST, check_alike, check_weights, checked
+from dmrifw_cell_labels.checks import MOST, check_alike, check_weights, checked, covered
 from dmrifw_cell_labels.context import Context
 from dmrifw_cell_labels.misfit import Misfit
 from dmrifw_cell_labels.mixture import Walls
@@ -123,6 +123,14 @@ class LabelSearchSettings:
         if restarts:
             raise InputError("a label search makes new attempts by itself", "leave further starts out", key="restarts")
         check_weights(schedule(0))
+
+    def check_model(self, model: ForwardModel) -> None:
+        """See `inversion.optimizer.check_model`. Local.
+
+        Raises:
+            InputError: As of `checks.covered`.
+        """
+        covered(model)
 
 
 class LabelSearch:
