@@ -458,6 +458,26 @@ def test_a_cut_that_is_given_up_leaves_the_best_of_all(grid: Grid, problem: Inve
     assert after.idle == 0
 
 
+def test_a_record_that_its_attempt_left_unpolished_is_polished_once(
+    grid: Grid, problem: InversionProblem, ball: IntArray
+) -> None:
+    """Two cells off, after an attempt that is over, while another is in its descent: that one stays as it is."""
+    search = LabelSearchSettings().start(objective_of(grid, problem))
+    spoilt, shares = ball.copy(), np.full((1, len(ball)), 0.25)
+    spoilt[np.flatnonzero(ball)[[0, -1]]] = 0
+    value = search._misfit.of_labels(spoilt)
+    number = next(one for one, attempt in enumerate(search._attempts) if attempt.free and attempt.count == 2)
+    begun = {"phase": 1, "attempt": number, "begun": number, "shares": shares}
+    left = replace(search.state, misfit=value, best=spoilt, idle=2, **begun)
+    after = search._advanced(left)
+    assert np.array_equal(after.best, ball)
+    assert (after.idle, after.polished, after.phase, after.attempt) == (0, value, 1, number)
+    assert np.array_equal(after.shares, shares)
+    settled = replace(left, polished=value)  # nothing better was found then: the attempt goes on
+    assert search._advanced(settled).phase == 2
+    assert search._advanced(replace(left, idle=1)).phase == 2
+
+
 def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objective:
     setting = Setting(grid, problem.simulator.protocol, "permeable", seed=0)
     return Objective(problem, CellLabels(setting), more.get("priors", {}))  # type: ignore[arg-type]

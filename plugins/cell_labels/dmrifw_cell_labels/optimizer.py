@@ -42,7 +42,8 @@ _KICKED = 16
 """Partitions that are made of one by random moves."""
 
 _POLISHED = 2
-"""Iterations without a better partition, at most, after which each single move of the best is tried."""
+"""Iterations without a better partition, at most, after which each single move of the best of an attempt is tried, and
+without a better one of any attempt, at least, after which those of the best of all are, if they were not."""
 
 _WORTH_A_CUT, _CUTS = 0.7, 4
 """Share of the misfit to which a cut must bring it down, and cuts that are followed."""
@@ -268,6 +269,8 @@ class LabelSearch:
         attempt, context = self._numbered(state.attempt), self._context
         generator = np.random.default_rng([self.settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
+        if state.idle > _POLISHED and state.misfit != state.polished and context.is_near(state.best, _NEAR):
+            return self._record_polished(state)
         if state.phase < len(clouds.PHASES):
             begun = state if state.phase else clouds.cloud(context, state, attempt, generator)
             state, waits = clouds.clearer(context, begun, attempt, generator)
@@ -285,9 +288,8 @@ class LabelSearch:
         state = replace(state, age=state.age + 1)
         stale = state.stale == min(_POLISHED, settings.patience)
         if stale and len(state.pool) and context.is_near(state.pool[0], _NEAR):
-            search, workers = context.search(state.count), context.workers
-            better = polished(workers, search, state.known[0], STEPS)
-            return state.kept(settle(workers, search, better, STEPS, places=None))
+            tried = replace(state, polished=min(state.polished, state.values[0]))
+            return tried.kept(self._polished(state.known[0], state.count))
         patience = settings.patience if clouds.is_told(context, state, attempt) else 0
         if not len(state.pool) or state.stale < patience:
             return self._hopped(state, generator)
@@ -295,6 +297,17 @@ class LabelSearch:
         if worth and state.count < min(MOST, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
+
+    def _record_polished(self, state: State) -> State:
+        """The best of all, if the attempt that found it is over and left it so. The one under way stays as it is."""
+        found = self._polished(Found(state.best, state.misfit), max(2, int(state.best.max()) + 1))
+        state = replace(state, polished=state.misfit)
+        return replace(state, best=found.labels, misfit=found.misfit, idle=0) if found.misfit < state.misfit else state
+
+    def _polished(self, start: Found, count: int) -> Found:
+        """A partition into so many compartments bettered by single moves and pairs of them, whatever its symmetry."""
+        search, workers = self._context.search(count), self._context.workers
+        return settle(workers, search, polished(workers, search, start, STEPS), STEPS, places=None)
 
     def _hopped(self, state: State, generator: np.random.Generator) -> State:
         """A shape displaced, or a partition kicked, and bettered."""

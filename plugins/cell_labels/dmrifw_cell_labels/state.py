@@ -30,6 +30,7 @@ class State:
         pool: (n, E) the best partitions of the attempt.
         values: (n,) their misfits, ascending.
         misfit: That of the best of all; infinite before there is one.
+        polished: That of the last best of all of which every single move was tried.
         error: Root mean square of the differences between its signals and the target, in S/S0.
         noise: That in these differences.
         excess: What they have beyond it, over its standard deviation; see `Remainder`.
@@ -60,6 +61,7 @@ class State:
     owners: IntArray
     ends: FloatArray
     misfit: float = np.inf
+    polished: float = np.inf
     error: float = np.inf
     noise: float = 0.0
     excess: float = np.inf
