@@ -468,14 +468,14 @@ def test_a_record_that_its_attempt_left_unpolished_is_polished_once(
     value = search._misfit.of_labels(spoilt)
     number = next(one for one, attempt in enumerate(search._attempts) if attempt.free and attempt.count == 2)
     begun = {"phase": 1, "attempt": number, "begun": number, "shares": shares}
-    left = replace(search.state, misfit=value, best=spoilt, idle=2, **begun)
+    left = replace(search.state, misfit=value, best=spoilt, idle=5, **begun)
     after = search._advanced(left)
     assert np.array_equal(after.best, ball)
     assert (after.idle, after.polished, after.phase, after.attempt) == (0, value, 1, number)
     assert np.array_equal(after.shares, shares)
     settled = replace(left, polished=value)  # nothing better was found then: the attempt goes on
     assert search._advanced(settled).phase == 2
-    assert search._advanced(replace(left, idle=1)).phase == 2
+    assert search._advanced(replace(left, idle=4)).phase == 2
 
 
 def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objective:

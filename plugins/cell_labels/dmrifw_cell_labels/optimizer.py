@@ -42,8 +42,11 @@ _KICKED = 16
 """Partitions that are made of one by random moves."""
 
 _POLISHED = 2
-"""Iterations without a better partition, at most, after which each single move of the best of an attempt is tried, and
-without a better one of any attempt, at least, after which those of the best of all are, if they were not."""
+"""Iterations without a better partition, at most, after which each single move of the best of an attempt is tried."""
+
+_UNPOLISHED, _NEARER = 5, 0.04
+"""Iterations without a better one of any attempt after which those of the best of all are, if they were not, and the
+error, as above, below which that is worth it: others can be bettered for long, and lead nowhere."""
 
 _WORTH_A_CUT, _CUTS = 0.7, 4
 """Share of the misfit to which a cut must bring it down, and cuts that are followed."""
@@ -269,7 +272,7 @@ class LabelSearch:
         attempt, context = self._numbered(state.attempt), self._context
         generator = np.random.default_rng([self.settings.seed, state.tick])
         state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
-        if state.idle > _POLISHED and state.misfit != state.polished and context.is_near(state.best, _NEAR):
+        if state.idle > _UNPOLISHED and state.misfit != state.polished and context.is_near(state.best, _NEARER):
             return self._record_polished(state)
         if state.phase < len(clouds.PHASES):
             begun = state if state.phase else clouds.cloud(context, state, attempt, generator)
