@@ -12,6 +12,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from dmrifw_cell_labels import CellLabels, LabelSearchSettings
+from dmrifw_cell_labels.clouds import PHASES
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum
 from dmrifw_cell_labels.elements import Elements
 from dmrifw_cell_labels.evolution import played
@@ -459,23 +460,27 @@ def test_a_cut_that_is_given_up_leaves_the_best_of_all(grid: Grid, problem: Inve
 
 
 def test_a_record_that_its_attempt_left_unpolished_is_polished_once(
-    grid: Grid, problem: InversionProblem, ball: IntArray
+    grid: Grid, problem: InversionProblem, ball: IntArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two cells off, after an attempt that is over, while another is in its descent: that one stays as it is."""
+    """Two cells off, after an attempt that is over; the one under way stays as it is."""
     search = LabelSearchSettings().start(objective_of(grid, problem))
-    spoilt, shares = ball.copy(), np.full((1, len(ball)), 0.25)
+    spoilt = ball.copy()
     spoilt[np.flatnonzero(ball)[[0, -1]]] = 0
     value = search._misfit.of_labels(spoilt)
     number = next(one for one, attempt in enumerate(search._attempts) if attempt.free and attempt.count == 2)
-    begun = {"phase": 1, "attempt": number, "begun": number, "shares": shares}
-    left = replace(search.state, misfit=value, best=spoilt, idle=5, **begun)
+    begun = {"phase": len(PHASES), "attempt": number, "begun": number}
+    left = replace(search.state, misfit=value, best=spoilt, idle=3, **begun)
     after = search._advanced(left)
     assert np.array_equal(after.best, ball)
-    assert (after.idle, after.polished, after.phase, after.attempt) == (0, value, 1, number)
-    assert np.array_equal(after.shares, shares)
-    settled = replace(left, polished=value)  # nothing better was found then: the attempt goes on
-    assert search._advanced(settled).phase == 2
-    assert search._advanced(replace(left, idle=4)).phase == 2
+    assert (after.idle, after.polished, after.phase, after.attempt) == (0, value, len(PHASES), number)
+    monkeypatch.setattr(search, "_free", lambda state, attempt, generator: replace(state, age=99))
+    for other in (replace(left, polished=value), replace(left, idle=2)):  # tried before, or too early
+        assert search._advanced(other).age == 99
+
+
+def test_only_iterations_that_better_partitions_count_as_idle(grid: Grid, problem: InversionProblem) -> None:
+    search = LabelSearchSettings(descent=1).start(objective_of(grid, problem))
+    assert search._advanced(replace(search.state, idle=3)).idle == 3
 
 
 def objective_of(grid: Grid, problem: InversionProblem, **more: object) -> Objective:

@@ -44,9 +44,9 @@ _KICKED = 16
 _POLISHED = 2
 """Iterations without a better partition, at most, after which each single move of the best of an attempt is tried."""
 
-_UNPOLISHED, _NEARER = 5, 0.04
-"""Iterations without a better one of any attempt after which those of the best of all are, if they were not, and the
-error, as above, below which that is worth it: others can be bettered for long, and lead nowhere."""
+_UNPOLISHED, _NEARER = 3, 0.04
+"""Idle iterations after which those of the best of all are, if they were not, and the error, as above, below which that
+is worth it: others can be bettered for long, and lead nowhere."""
 
 _WORTH_A_CUT, _CUTS = 0.7, 4
 """Share of the misfit to which a cut must bring it down, and cuts that are followed."""
@@ -56,7 +56,7 @@ _FAITHFUL, _WITHIN_NOISE = 5e-4, 1.0
 which a partition that explains signals has at most."""
 
 _PLAUSIBLE, _LASTING = (2e-3, 2.0), 10
-"""Error in S/S0 beyond the noise, and excess, either of which the best of so many iterations may have."""
+"""Error in S/S0 beyond the noise, and excess, either of which the best of so many idle iterations may have."""
 
 _TELLING = 0.02
 """Error over that of no walls at all, above which it may not: walls of a reflecting tissue change little."""
@@ -271,13 +271,14 @@ class LabelSearch:
         """The state an iteration later."""
         attempt, context = self._numbered(state.attempt), self._context
         generator = np.random.default_rng([self.settings.seed, state.tick])
-        state = replace(state, tick=state.tick + 1, idle=state.idle + 1)
-        if state.idle > _UNPOLISHED and state.misfit != state.polished and context.is_near(state.best, _NEARER):
-            return self._record_polished(state)
+        state = replace(state, tick=state.tick + 1)
         if state.phase < len(clouds.PHASES):
             begun = state if state.phase else clouds.cloud(context, state, attempt, generator)
             state, waits = clouds.clearer(context, begun, attempt, generator)
             return self._another(state) if waits else state
+        state = replace(state, idle=state.idle + 1)
+        if state.idle > _UNPOLISHED and state.misfit != state.polished and context.is_near(state.best, _NEARER):
+            return self._record_polished(state)
         if attempt.free:
             return self._free(state, attempt, generator)
         state, goes_on = symmetric.bettered(context, state, attempt, generator)

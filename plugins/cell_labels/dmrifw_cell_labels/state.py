@@ -46,7 +46,7 @@ class State:
         phase: Phases of the descent of this attempt that are over.
         age: Iterations after it.
         stale: Iterations since they found something better.
-        idle: Iterations since any attempt did.
+        idle: Iterations since any attempt did that bettered partitions, and no shares.
         spent: Time that iterations took, s.
         longest: Time of the longest.
     """
