@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +25,7 @@ class Setting:
         seed: Seed for anything random.
         barrier_permeability: Of walls, um/ms, as far as it is known.
         open_permeability: Of faces without a wall, um/ms.
+        folder: What names of files are relative to.
     """
 
     grid: Grid
@@ -33,6 +35,7 @@ class Setting:
     seed: int = 0
     barrier_permeability: float = 0.01
     open_permeability: float = 100.0
+    folder: Path = Path()
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,9 @@ from dmrifw.cli.search import build_search
 from dmrifw.cli.simulate import geometry_line, summary
 from dmrifw.cli.target import build_truth, read_target, true_fields
 
+if TYPE_CHECKING:
+    from dmrifw.optimizers import OptimizerSettings
+
 
 def check(config_file: Path, *, console: Console) -> None:
     """Build everything that a config names, and say what it describes.
@@ -22,26 +26,28 @@ def check(config_file: Path, *, console: Console) -> None:
 
     Collective.
     """
-    case = together(lambda: _checked(config_file))
+    case, optimizer = together(lambda: _checked(config_file))
+    if optimizer is not None:
+        from dmrifw.inversion.optimizer import check_model
+
+        with blame("inversion", config_file):
+            check_model(optimizer, case.simulator)
     console.print(summary(case))
     console.print(geometry_line(case), soft_wrap=True)
     console.print(f"{config_file} is good for: {' and '.join(_uses(case))}", soft_wrap=True)
 
 
-def _checked(config_file: Path) -> Case:
+def _checked(config_file: Path) -> tuple[Case, OptimizerSettings | None]:
+    """The case, and how it would be inverted, if it would."""
     case = build_case(load(config_file))
     if case.config.inversion is None:
         case.required_permeability()
-    else:
-        from dmrifw.inversion.optimizer import check_model
-
-        search = build_search(case)
-        read_target(case)
-        build_truth(case)
-        true_fields(case)
-        with blame("inversion", case.config.path):
-            check_model(search.optimizer, case.simulator())
-    return case
+        return case, None
+    search = build_search(case)
+    read_target(case)
+    build_truth(case)
+    true_fields(case)
+    return case, search.optimizer
 
 
 def _uses(case: Case) -> list[str]:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,8 +126,19 @@ class _Plan:
         content["truth"] = None if case.true_barrier is None else np.flatnonzero(case.true_barrier).tolist()
         content["signal"] = None if target is None else [target.real.tolist(), target.imag.tolist()]
         content["mesh"] = None if self.truth is None else mesh_hash(self.truth.grid)
+        content |= {"files": files} if (files := self._digests()) else {}
         mark = fingerprint(case.grid, case.protocol, content)
         return Checkpoint(self.folder.path / CHECKPOINT, mark, CHECKPOINT_SECONDS)
+
+    def _digests(self) -> dict[str, str]:
+        """SHA-256 of the files that options of plugins name, by option."""
+        named = {
+            f"{plugin}.{option}": self.case.config.path.parent / value
+            for plugin, options in self.search.options.items()
+            for option, value in options.items()
+            if isinstance(value, str)
+        }
+        return {key: sha256(file.read_bytes()).hexdigest() for key, file in named.items() if file.is_file()}
 
     @cached_property
     def simulator(self) -> Simulator:
@@ -147,7 +159,7 @@ class _Plan:
 
         plugins.check_same_on_all_ranks(self.case.grid.comm)
         with blame("inversion", self.case.config.path):
-            check_model(self.search.optimizer, self.simulator)
+            check_model(self.search.optimizer, lambda: self.simulator)
 
     def problem(self, resume: bool) -> InversionProblem:
         """The simulator and the target, which is simulated where neither a file nor a checkpoint gives it.

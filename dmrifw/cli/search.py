@@ -125,6 +125,7 @@ def _setting(case: Case) -> Setting:
         settings.seed,
         tissue.barrier_permeability,
         tissue.open_permeability,
+        case.config.path.parent,
     )
 
 

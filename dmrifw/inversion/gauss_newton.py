@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from dmrifw.errors import InputError
 from dmrifw.inversion.damped import DampedModel, dense_model, krylov_model
 from dmrifw.inversion.linearization import Chart, Linearization, flat
-from dmrifw.inversion.optimizer import Look, Objective, detached
+from dmrifw.inversion.optimizer import Look, Objective, check_learnable, check_positive, detached
 from dmrifw.inversion.trials import Trials
 from dmrifw.schedules import Stage
 from dmrifw.typing import FloatArray
@@ -54,10 +53,7 @@ class GaussNewtonSettings:
     tolerance: float = 1e-4
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if not 0 < value < math.inf:
-                raise InputError(f"{one.name} = {value}", "give a positive number", key=one.name)
+        check_positive(self)
         if not self.smallest_damping <= self.damping <= self.largest_damping:
             raise InputError(
                 f"damping = {self.damping:g}",
@@ -73,10 +69,9 @@ class GaussNewtonSettings:
         """See `OptimizerSettings.start`. Local.
 
         Raises:
-            InputError: There are gradient rules, which this optimizer has no use for.
+            InputError: As of `check_learnable`.
         """
-        if objective.gradient_rules:
-            raise InputError("Gauss-Newton steps follow no gradient rules", "leave them out", key="gradient_rules")
+        check_learnable(objective, "Gauss-Newton")
         return GaussNewton(objective, self)
 
 

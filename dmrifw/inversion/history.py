@@ -15,11 +15,11 @@ _FIRST = ("iteration", "start", "loss", "data_loss")
 class History:
     """One row per finished iteration: numbers by column name.
 
-    Every row has: iteration, start (with restarts), loss, data_loss, `prior_NAME` for each prior, learning_rate
-    or damping, gradient_norm (before the gradient rules), signal_seconds and gradient_seconds (the data loss and all
-    derivatives), seconds (the whole iteration), and what a diagnostics function adds. Those of Gauss-Newton also have
-    accepted (0 where no step was taken) and trials (the steps that were tried); those of plugins' optimizers have what
-    these tell instead.
+    Every row has: iteration, start (with restarts), loss, data_loss, `prior_NAME` for each prior, learning_rate,
+    damping or curvature_pairs, gradient_norm (before the gradient rules), signal_seconds and gradient_seconds (the
+    data loss and all derivatives), seconds (the whole iteration), and what a diagnostics function adds. Those of
+    Gauss-Newton and L-BFGS also have accepted (0 where no step was taken) and trials (the steps that were tried);
+    those of plugins' optimizers have what these tell instead.
 
     Attributes:
         rows: The rows in order. The numbers of a row are those before its step was taken.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.optimize import LbfgsInvHessProduct
 
 from dmrifw.errors import InputError
 from dmrifw.inversion.linearization import Chart, flat
-from dmrifw.inversion.optimizer import Look, Objective, detached
+from dmrifw.inversion.optimizer import Look, Objective, check_learnable, check_positive, detached
 from dmrifw.inversion.trials import Trials
 from dmrifw.schedules import Stage
 from dmrifw.typing import FloatArray
@@ -47,19 +47,17 @@ class LbfgsSettings:
     tolerance: float = 1e-7
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if not 0 < value < math.inf:
-                raise InputError(f"{one.name} = {value}", "give a positive number", key=one.name)
+        check_positive(self)
+        if self.memory != int(self.memory) or self.memory < 1:
+            raise InputError(f"memory = {self.memory}", "give a whole number, at least 1", key="memory")
 
     def start(self, objective: Objective) -> Lbfgs:
         """See `OptimizerSettings.start`. Local.
 
         Raises:
-            InputError: There are gradient rules, which this optimizer has no use for.
+            InputError: As of `check_learnable`.
         """
-        if objective.gradient_rules:
-            raise InputError("L-BFGS steps follow no gradient rules", "leave them out", key="gradient_rules")
+        check_learnable(objective, "L-BFGS")
         return Lbfgs(objective, self)
 
 
@@ -67,10 +65,11 @@ class Lbfgs:
     """See `Optimizer`. One simulation and one backward pass a step, and a simulation for each length that is tried.
 
     The direction is -H g, where H is made of the last steps s and the changes y of the gradient along them; pairs that
-    tell no positive curvature are left out (Li and Fukushima's caution). Lengths are tried from 1 on, shorter and
+    tell no positive curvature are left out. Lengths are tried from 1 on, shorter and
     shorter, until the loss falls enough. Both ends of y are of the same terms: priors are asked again as they were an
     iteration before, and where the schedule weighs sequences differently, all that is known of curvature is forgotten.
-    So a schedule that blends at every iteration leaves steepest descent.
+    So a schedule that blends at every iteration leaves steepest descent. Where nothing was of use and nothing has
+    changed since, nothing is tried.
 
     The learning rate of a schedule has no say: the slope has.
 
@@ -78,8 +77,7 @@ class Lbfgs:
         objective: What is minimized.
         settings: The settings.
 
-    Source: Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, algorithms 7.4 and 3.1; Li and Fukushima, SIAM J.
-    Optim. 11:1054, 2001.
+    Source: Nocedal and Wright, Numerical Optimization, 2nd ed. 2006, algorithms 7.5 and 3.1.
     """
 
     mend = "start elsewhere, or lower the weight of the priors"
@@ -90,7 +88,7 @@ class Lbfgs:
         self._steps: FloatArray = np.empty((0, count))
         self._changes: FloatArray = np.empty((0, count))
         self._before: dict[str, np.ndarray] = {}
-        self.converged = False
+        self.converged, self._changed = False, True
 
     def look(self, iteration: int, stage: Stage) -> Look:
         """See `Optimizer.look`. Collective."""
@@ -98,21 +96,17 @@ class Lbfgs:
         simulated = time.perf_counter()
         data = self.objective.problem.linearize(chart.fields, chart.moving, stage)
         differentiated = time.perf_counter()
-        of_data = chart.pull_back(data.gradient())
-        gradient_seconds = time.perf_counter() - differentiated
+        of_data = self._agreed(chart.pull_back(data.gradient()))
         penalties = self.objective.penalties(chart.fields, iteration)
         place, weights = flat(self.objective.parameters), np.asarray(stage.sequence_weights, dtype=np.float64)
         self._remember(chart, place, weights, of_data)
         self._gradient = of_data + self._slope(chart, penalties)
-        self._before = {
-            "place": place,
-            "weights": weights,
-            "gradient": self._gradient,
-            "iteration": np.array(iteration),
-        }
-        self._stage = stage
+        gradient_seconds = time.perf_counter() - differentiated
         terms = {"data_loss": data.loss} | {name: one.item() for name, one in penalties.items()}
         self._loss = self.trials.agreed(sum(terms.values()))
+        now = {"place": place, "weights": weights, "gradient": self._gradient}
+        self._changed = any(not np.array_equal(one, self._before.get(name, np.nan)) for name, one in now.items())
+        self._before, self._stage = now | {"iteration": np.array(iteration)}, stage
         norm, shown = float(np.linalg.norm(self._gradient)), {"curvature_pairs": float(len(self._steps))}
         return Look(
             self._loss, terms, shown, norm, detached(chart.fields), differentiated - simulated, gradient_seconds
@@ -120,6 +114,8 @@ class Lbfgs:
 
     def move(self) -> dict[str, float]:
         """See `Optimizer.move`. Collective."""
+        if self.converged and not self._changed:
+            return {"accepted": 0.0, "trials": 0.0}
         origin = self.trials.origin()
         gained, tried = self._search(origin, self._direction())
         if gained <= 0 and len(self._steps):
@@ -160,8 +156,12 @@ class Lbfgs:
             self._changes = np.vstack([self._changes, change])[kept]
 
     def _slope(self, chart: Chart, penalties: Mapping[str, torch.Tensor]) -> FloatArray:
-        """(p,) the gradient of the priors, that of rank 0 to the last bit."""
-        return np.asarray(self.objective.problem.comm.bcast(flat(chart.slope(penalties.values())), root=0))
+        """(p,) the gradient of the priors."""
+        return self._agreed(flat(chart.slope(penalties.values())))
+
+    def _agreed(self, vector: FloatArray) -> FloatArray:
+        """(p,) that of rank 0, to the last bit: by it all decide alike."""
+        return np.asarray(self.objective.problem.comm.bcast(vector, root=0))
 
     def _forget(self) -> None:
         self._steps, self._changes = self._steps[:0], self._changes[:0]

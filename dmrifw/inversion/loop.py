@@ -139,7 +139,7 @@ def invert(
         schedule: The terms of each iteration.
         optimizer: How to step: `AdamSettings`, `GaussNewtonSettings`, `LbfgsSettings`, or those of a plugin.
         iterations: Iterations of each start in all, those before a resume included; at least 1. An optimizer that can
-            tell that it has converged stops earlier, once the schedule brings no other measurements.
+            tell that it has converged stops earlier, once neither the schedule nor a prior brings other terms.
         gradient_rules: What happens to the gradient before a step of Adam, one rule after the other.
         observers: Called on rank 0 after each iteration.
         diagnostics: Numbers to keep in the history, computed from the (detached) fields of each iteration.
@@ -207,7 +207,7 @@ class _Run:
     def __post_init__(self) -> None:
         aim, further = self.objective, self.starts.settings.count
         check_together(self.settings, aim.parametrization, aim.priors, aim.gradient_rules, self.schedule, further)
-        check_model(self.settings, aim.problem.simulator)
+        check_model(self.settings, lambda: aim.problem.simulator)
         self.optimizer = self.settings.start(self.objective)
         self.ending = ""
         self.is_saving = False
@@ -233,8 +233,17 @@ class _Run:
             self.ending = f"all {self.iterations} iterations are done"
             return done >= self.iterations
         self.ending = getattr(self.optimizer, "ending", "no further step is of use")
-        weights = {self.schedule(iteration).sequence_weights for iteration in range(max(0, done - 1), self.iterations)}
-        return len(weights) == 1
+        return not self._other_terms_follow(max(0, done - 1))
+
+    def _other_terms_follow(self, last: int) -> bool:
+        """Whether the schedule brings other measurements after an iteration, or priors weigh more or less then."""
+        left = range(last, self.iterations)
+        if len({self.schedule(iteration).sequence_weights for iteration in left}) > 1:
+            return True
+        fields, penalties = self._fields(), self.objective.penalties
+        with torch.no_grad():
+            terms = {tuple(one.item() for one in penalties(fields, iteration).values()) for iteration in left}
+        return bool(self.problem.comm.bcast(len(terms) > 1, root=0))
 
     def end_start(self) -> None:
         """Judge where a start has led to, and go on to the next one, or to the best.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeAlias
 
 import torch
 
+from dmrifw.errors import InputError
 from dmrifw.gradients import GradientRule
 from dmrifw.inversion.problem import ForwardModel, InversionProblem
 from dmrifw.optimizers import OptimizerSettings
@@ -128,18 +130,50 @@ def check_together(
         check(parametrization, priors, gradient_rules, schedule, restarts)
 
 
-def check_model(settings: OptimizerSettings, model: ForwardModel) -> None:
+def check_model(settings: OptimizerSettings, model: Callable[[], ForwardModel]) -> None:
     """Have an optimizer's settings refuse a forward model that they do not know enough about, if they refuse any.
 
     Args:
         settings: They may have a method `check_model` of the forward model.
-        model: The forward model.
+        model: Gives the forward model; asked only if there is such a method.
 
     Raises:
         InputError: By that method; its key is one of `[inversion]`.
 
-    Local.
+    Collective if `model` is.
     """
     check = getattr(settings, "check_model", None)
     if check is not None:
-        check(model)
+        check(model())
+
+
+def check_learnable(objective: Objective, name: str) -> None:
+    """Refuse what an optimizer that follows no gradient rules has no use for.
+
+    Args:
+        objective: What is minimized.
+        name: The optimizer, in words.
+
+    Raises:
+        InputError: There are gradient rules; or the parametrization has nothing to learn.
+
+    Local.
+    """
+    if objective.gradient_rules:
+        raise InputError(f"{name} steps follow no gradient rules", "leave them out", key="gradient_rules")
+    if not objective.parameters:
+        raise InputError("it has nothing to learn", "give it a torch.nn.Parameter", key="parametrization")
+
+
+def check_positive(settings: Any) -> None:
+    """Refuse settings, a dataclass of numbers, of which one is not finite and above 0.
+
+    Raises:
+        InputError: One is not. Names it.
+
+    Local.
+    """
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if not 0 < value < math.inf:
+            raise InputError(f"{one.name} = {value}", "give a positive number", key=one.name)

@@ -50,7 +50,7 @@ class ForwardModel(Protocol):
 
 @runtime_checkable
 class TapedModel(Protocol):
-    """What Gauss-Newton asks of a simulator besides; `dmrifw.Simulator` satisfies it."""
+    """What Gauss-Newton and L-BFGS ask of a simulator besides; `dmrifw.Simulator` satisfies it."""
 
     def signal(self, *args: Any, **kwargs: Any) -> tuple[ComplexArray, Tape]:
         """Signals of `rows=` and, with `keep=True`, the tape of their derivatives; see `SignalModel.signal`."""

@@ -16,9 +16,9 @@ _AT_ONCE = 4096
 def carry_faces(permeability: FloatArray, source: Grid, grid: Grid, elsewhere: float) -> FloatArray:
     """Permeabilities that faces of a grid have if walls stay where they are in another.
 
-    Water that goes over from one cell to the next passes the faces of the other grid which lie between: it takes the
-    straight way from one cell's middle through that of their face to the other's, out of the grid as far again, and the
-    least permeability on it counts. Where one grid refines the other, faces within a face have its permeability.
+    Water that goes over from one cell to the next passes the faces of the other grid which lie between: it goes
+    straight from one cell's middle to that of their face and on to the other's, out of the grid as far again, and the
+    least permeability on the way counts. Where one grid refines the other, faces within a face have its permeability.
 
     Args:
         permeability: (F',) of the faces of `source`, um/ms.
@@ -34,7 +34,7 @@ def carry_faces(permeability: FloatArray, source: Grid, grid: Grid, elsewhere: f
     corners = source.points[source.faces]
     tree = cKDTree(corners.mean(axis=1))
     reach = np.linalg.norm(corners - corners.mean(axis=1, keepdims=True), axis=2).max()
-    carried = np.full(len(grid.faces), float(elsewhere))
+    carried = np.full(len(grid.faces), np.nan)
     for halves in _ways(grid):
         for first in range(0, len(halves), _AT_ONCE):
             rows = np.arange(first, min(first + _AT_ONCE, len(halves)))
@@ -42,7 +42,7 @@ def carry_faces(permeability: FloatArray, source: Grid, grid: Grid, elsewhere: f
             which, faces = _near(tree, ends, reach)
             met = segments_meet(ends[which], corners[faces])
             np.fmin.at(carried, rows[which[met]], permeability[faces[met]])
-    return carried
+    return np.where(np.isnan(carried), elsewhere, carried)
 
 
 def _ways(grid: Grid) -> tuple[FloatArray, FloatArray]:

@@ -136,6 +136,29 @@ def test_gauss_newton_lowers_the_loss_at_every_step(inversion_text: str, tmp_pat
     assert "inversion.gauss-newton.damping" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_l_bfgs_starts_from_an_earlier_result_which_a_checkpoint_knows_again(
+    inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside the config, wherever the command is run; another result there is another inversion."""
+    coarse, fine, start = tmp_path / "coarse.toml", tmp_path / "fine.toml", tmp_path / "coarse"
+    coarse.write_text(inversion_text)
+    assert run(["invert", str(coarse), "-o", str(start)]) == 0
+    more = 'iterations = 3\noptimizer = "l-bfgs"\nface-permeability = { start_from = "coarse/result.nc" }'
+    fine.write_text(inversion_text.replace("iterations = 3", more).replace("cells = 2", "cells = 4"))
+    words = ["invert", str(fine), "-o", str(tmp_path / "out")]
+    assert run(words) == 0
+    with (tmp_path / "out" / "history.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["curvature_pairs"] for row in rows] == [0.0, 1.0, 2.0]
+    assert rows[2]["loss"] < rows[1]["loss"] < rows[0]["loss"]
+    assert run([*words, "--resume"]) == 0
+    coarse.write_text(inversion_text.replace("iterations = 3", "iterations = 1"))
+    assert run(["invert", str(coarse), "-o", str(start), "--force"]) == 0
+    capsys.readouterr()
+    assert run([*words, "--resume"]) == 2
+    assert "made with another config" in capsys.readouterr().err
+
+
 def test_the_recovered_permeability_gives_the_signals_beside_it(finished: Path) -> None:
     """result.nc holds the grid, the permeability and its signals: they must belong together."""
     from dmrifw import Protocol, report

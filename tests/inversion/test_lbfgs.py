@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from test_loop import numbers
 
 from dmrifw.errors import ConvergenceError, InputError
 from dmrifw.inversion import Checkpoint, Interrupted, LbfgsSettings, invert
+from dmrifw.inversion.lbfgs import Lbfgs
 from dmrifw.inversion.optimizer import Objective
 from dmrifw.schedules import Stage
 
@@ -95,10 +97,83 @@ def test_curvature_is_that_of_one_iteration_s_terms() -> None:
         if iteration < 2:
             searcher.move()
     state = searcher.state_dict()["state"][0]
+    assert len(state["steps"]) == 2
     for weight, step, change in zip(weights, state["steps"].numpy(), state["changes"].numpy(), strict=False):
         moved = jacobian.residual_change(jacobian.signal_change({"points": step.reshape(2, 3)}))
         expected = jacobian.pull_back(moved)["points"].ravel() + 2.0 * weight * step
         np.testing.assert_allclose(change, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def along_x(loss: Callable[[torch.Tensor, int], torch.Tensor], start: float, **settings: float) -> Lbfgs:
+    """A search whose loss is one of the first coordinate alone, all but 1e-12 of it, at its start."""
+    arguments, _ = case(3, LbfgsSettings(**settings))
+    with torch.no_grad():
+        arguments["parametrization"].head[0] = start
+    arguments["problem"].weight = 1e-12
+    prior = {"alone": lambda fields, iteration: loss(fields["points"][0, 0], iteration)}
+    return arguments["optimizer"].start(objective(arguments | {"priors": prior}))
+
+
+def x_of(searcher: Lbfgs) -> float:
+    return float(searcher.objective.parametrization()["points"][0, 0])
+
+
+@pytest.mark.parametrize("first_step", [4.0, 1.9999])
+def test_a_step_that_gains_too_little_is_shortened_by_the_parabola(first_step: float) -> None:
+    """x^2 / 2 from 1: to -3 it rises, to -0.9999 it falls by 1e-4, half of what is asked for; the parabola is exact.
+
+    In the next iteration the loss is upside down, and a trial that was judged by that would be refused.
+    """
+    searcher = along_x(lambda x, iteration: (0.5 if iteration == 0 else -0.5) * x**2, 1.0, first_step=first_step)
+    searcher.look(0, STAGE)
+    assert searcher.move() == {"accepted": 1.0, "trials": 2.0}
+    assert x_of(searcher) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_negative_curvature_is_left_out_and_the_search_goes_on() -> None:
+    """1 - exp(-x^2 / 2) from 2, beyond its inflection at 1: the first step, to 1.5, meets a steeper slope."""
+    searcher = along_x(lambda x, iteration: 1.0 - torch.exp(-0.5 * x**2), 2.0, first_step=0.5)
+    pairs = []
+    for iteration in range(12):
+        pairs.append(searcher.look(iteration, STAGE).control["curvature_pairs"])
+        searcher.move()
+    assert pairs[:2] == [0.0, 0.0]
+    assert max(pairs) > 0
+    assert x_of(searcher) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_curvature_that_misleads_is_forgotten() -> None:
+    """A pair that tells a curvature of 1e-16: no part of such a step gains, and down the slope one does."""
+    searcher = along_x(lambda x, iteration: x**2, 1.0)
+    searcher.look(0, STAGE)
+    state = searcher.state_dict()
+    along = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    state["state"][0] |= {"steps": 1e8 * along, "changes": 1e-8 * along}
+    searcher.load_state_dict(state)
+    assert searcher.move()["accepted"] == 1.0
+    assert x_of(searcher) == pytest.approx(0.4)
+    assert searcher.look(1, STAGE).control["curvature_pairs"] == 1.0  # that of this step alone
+
+
+def test_where_nothing_changes_nothing_is_tried_again() -> None:
+    searcher = along_x(lambda x, iteration: (x - (0.0 if iteration < 3 else 1.0)) ** 2, 0.0)
+    trials = []
+    for iteration in range(5):
+        searcher.look(iteration, STAGE)
+        trials.append(searcher.move()["trials"])
+    assert trials[1:3] == [0.0, 0.0]
+    assert trials[3] > 0
+    assert x_of(searcher) == pytest.approx(1.0)
+
+
+def test_it_does_not_end_before_a_prior_that_comes_later() -> None:
+    """Its weight is 0 up to iteration 30; a search of one set of terms had converged by then."""
+    arguments, truth = case(6, LbfgsSettings())
+    assert invert(**arguments | {"iterations": 60}).iterations < 30
+    arguments, _ = case(6, LbfgsSettings())
+    ramp = {"far": lambda fields, iteration: 1e6 * (iteration >= 30) * (fields["points"] - 9.0).square().sum()}
+    result = invert(**arguments | {"iterations": 60, "priors": ramp})
+    torch.testing.assert_close(result.fields["points"], torch.full_like(truth, 9.0), rtol=0.05, atol=0.0)
 
 
 def test_it_forgets_where_the_schedule_weighs_sequences_differently() -> None:
@@ -133,6 +208,10 @@ def test_numbers_that_are_not_finite_stop_it() -> None:
 def test_gradient_rules_and_settings_of_no_sense_are_refused() -> None:
     with pytest.raises(InputError, match="gradient_rules"):
         invert(**case(6, LbfgsSettings())[0], gradient_rules=[lambda gradients, fields, iteration: gradients])
-    for settings in ({"memory": 0}, {"first_step": -1.0}, {"tolerance": float("nan")}):
+    for settings in ({"memory": 0}, {"memory": 2.5}, {"first_step": -1.0}, {"tolerance": float("nan")}):
         with pytest.raises(InputError, match=next(iter(settings))):
             LbfgsSettings(**settings)
+    nothing = case(6, LbfgsSettings())[0]
+    nothing["parametrization"].requires_grad_(False)
+    with pytest.raises(InputError, match="nothing to learn"):
+        invert(**nothing)

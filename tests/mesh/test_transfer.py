@@ -18,7 +18,8 @@ def ball(grid: Grid) -> FloatArray:
 def test_a_grid_gives_itself_its_permeabilities() -> None:
     grid = bcc_grid(4)
     kappa = np.random.default_rng(0).uniform(0.01, 100.0, len(grid.faces))
-    np.testing.assert_array_equal(carry_faces(kappa, grid, grid, np.nan), kappa)
+    for elsewhere in (np.nan, 1e-9):
+        np.testing.assert_array_equal(carry_faces(kappa, grid, grid, elsewhere), kappa)
 
 
 def test_a_refined_lattice_has_the_same_walls_in_four_faces_each() -> None:
@@ -54,4 +55,6 @@ def test_the_least_permeability_on_the_way_counts() -> None:
 def test_faces_elsewhere_in_space_are_told() -> None:
     grid = bcc_grid(2)
     moved = from_arrays(grid.points + 1000.0, grid.cells)
-    assert np.isnan(carry_faces(np.ones(len(grid.faces)), grid, moved, np.nan)).all()
+    for elsewhere in (np.nan, 7.0):
+        carried = carry_faces(np.ones(len(grid.faces)), grid, moved, elsewhere)
+        np.testing.assert_array_equal(carried, np.full(len(grid.faces), elsewhere))

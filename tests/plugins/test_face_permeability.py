@@ -110,6 +110,9 @@ class TestStartFrom:
             area = coarse.face_areas[shape_barrier(coarse, Sphere(15.0))].sum()
             assert grid.face_areas[kappa.numpy() < 1.0].sum() == pytest.approx(area)
             check_parametrization(FacePermeability(setting, start_from=str(result)), setting)
+        beside = replace(example_setting("permeable"), grid=bcc_grid(2, 20.0), folder=result.parent)
+        narrow = FacePermeability(beside, start_from=result.name, maximum=0.5)()["permeability"].detach()  # no `start`
+        assert narrow.unique().numpy() == pytest.approx([0.01 * 50**0.05, 0.01 * 50**0.95])
 
     def test_a_result_of_elsewhere_or_of_something_else_is_refused(self, result: Path, tmp_path: Path) -> None:
         grid = bcc_grid(2, 20.0)

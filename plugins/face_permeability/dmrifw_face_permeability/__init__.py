@@ -5,21 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from math import log10
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from dmrifw.errors import InputError
 from dmrifw.hookspecs import hookimpl
-from dmrifw.mesh import carry_faces
+from dmrifw.mesh import Grid, carry_faces
 from dmrifw.parametrizations import Parametrization, Setting
 from dmrifw.plugins import NonNegative, Positive
 from dmrifw.typing import FloatArray
 
 __all__ = ["FacePermeability"]
 
-_OPEN_MINDED = (0.05, 0.95)
-"""Where between the bounds faces of an earlier result start, at the ends."""
+_SHARES_CARRIED = (0.05, 0.95)
+"""Least and largest s with which faces of an earlier result start."""
 
 
 class FacePermeability(torch.nn.Module):
@@ -33,12 +34,17 @@ class FacePermeability(torch.nn.Module):
     Under a reflecting exterior the exterior faces carry no permeability: they read `maximum`, so that nothing takes
     them for a recovered barrier, and pass no gradient on.
 
+    It starts uniform, or near where an earlier inversion ended, of this grid or of a coarser one: a face then has the
+    least permeability that water meets there on its way from one cell to the next, with s moved to 0.05 or 0.95 where
+    it is beyond, since a face at a bound hardly moves.
+
     Args:
         setting: The problem at hand; uses its grid, exterior and seed.
         minimum: Permeability of a perfect barrier, um/ms.
         maximum: Permeability of an open face, um/ms.
         start: Permeability at the start, um/ms, between the two.
-        start_from: The result.nc of an earlier inversion to start from instead; relative to the working directory.
+        start_from: The result.nc of an earlier inversion to start from instead, relative to the setting's
+            folder.
         temperature: Divides v; the smaller, the faster a face commits itself.
         jitter: Standard deviation of a seeded perturbation of v at the start. Magnitude data cannot tell a shape from
             its point reflection; on a symmetric grid a perturbation lets the inversion choose one of them.
@@ -67,7 +73,9 @@ class FacePermeability(torch.nn.Module):
         jitter: NonNegative = 0.0,
     ) -> None:
         super().__init__()
-        if not minimum < start < maximum:
+        if not minimum < maximum:
+            raise InputError(f"{maximum:g} um/ms is not above the minimum", "choose minimum < maximum", key="maximum")
+        if start_from is None and not minimum < start < maximum:
             raise InputError(
                 f"{start:g} um/ms does not lie between {minimum:g} and {maximum:g}",
                 "choose minimum < start < maximum",
@@ -75,17 +83,19 @@ class FacePermeability(torch.nn.Module):
             )
         self.minimum, self.maximum, self.temperature = minimum, maximum, temperature
         if start_from is None:
-            kappa = torch.full((len(setting.grid.faces),), start, dtype=torch.float64)
+            share = self._share(torch.full((len(setting.grid.faces),), start, dtype=torch.float64))
         else:
-            kappa = torch.from_numpy(_carried(start_from, setting, maximum))
-        share = (kappa.log10() - log10(minimum)) / (log10(maximum) - log10(minimum))
-        if start_from is not None:
-            share = share.clamp(*_OPEN_MINDED)
+            carried = _carried(setting.folder / start_from, setting.grid, maximum)
+            share = self._share(torch.from_numpy(carried)).clamp(*_SHARES_CARRIED)
         generator = torch.Generator().manual_seed(setting.seed)
         noise = torch.randn(len(setting.grid.faces), generator=generator, dtype=torch.float64)
         self.v = torch.nn.Parameter(temperature * torch.logit(share) + jitter * noise)
         learnable = torch.from_numpy(~setting.grid.is_exterior | (setting.exterior == "permeable"))
         self.register_buffer("learnable", learnable, persistent=False)
+
+    def _share(self, kappa: torch.Tensor) -> torch.Tensor:
+        """The s_F of permeabilities."""
+        return (kappa.log10() - log10(self.minimum)) / (log10(self.maximum) - log10(self.minimum))
 
     def forward(self) -> dict[str, torch.Tensor]:
         """{"permeability": (F,) um/ms}, replicated, differentiable. Local."""
@@ -94,8 +104,8 @@ class FacePermeability(torch.nn.Module):
         return {"permeability": torch.where(self.learnable, 10.0**exponent, self.maximum)}
 
 
-def _carried(path: str, setting: Setting, elsewhere: float) -> FloatArray:
-    """(F,) permeabilities of the faces of this grid from an earlier inversion, um/ms."""
+def _carried(path: Path, grid: Grid, elsewhere: float) -> FloatArray:
+    """(F,) permeabilities of the faces of a grid from an earlier inversion, um/ms."""
     from dmrifw.report import read_walls
 
     try:
@@ -103,9 +113,10 @@ def _carried(path: str, setting: Setting, elsewhere: float) -> FloatArray:
     except InputError as error:
         told = f"{error.key}: {error.fault}" if error.key else error.fault
         raise InputError(told, error.mend, key="start_from", file=error.file) from error
-    carried = carry_faces(permeability, source, setting.grid, math.nan)
+    carried = carry_faces(permeability, source, grid, math.nan)
     if np.isnan(carried).all():
-        raise InputError("its grid lies elsewhere in space", "give a result of this grid", key="start_from", file=path)
+        mend = "give a result of this grid or of another in the same place"
+        raise InputError("its grid lies elsewhere in space", mend, key="start_from", file=path)
     return np.where(np.isnan(carried), elsewhere, carried)
 
 

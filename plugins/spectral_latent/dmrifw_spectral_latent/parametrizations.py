@@ -140,7 +140,7 @@ class LatentShape(Shape):
         diffusivity: Positive | None = None,
     ) -> None:
         super().__init__(setting, rotation=rotation, size=size, permeability=permeability, diffusivity=diffusivity)
-        loaded = load(model)
+        loaded = load(model, setting.folder)
         loaded.require(self.template)
         # Beside the module's own children: what was trained is not unknown here, nor part of the state.
         self._network = (loaded.network,)

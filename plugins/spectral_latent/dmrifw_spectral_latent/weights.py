@@ -68,11 +68,12 @@ def save(path: Path, network: SpectralAutoencoder, family: str, template: Templa
     save_file(tensors, path, metadata={"dmrifw": json.dumps(description, sort_keys=True)})
 
 
-def load(model: str) -> Model:
+def load(model: str, folder: Path = Path()) -> Model:
     """A shipped model by its family's name, or one in a file.
 
     Args:
         model: "bending", "beading", "fanning", "joint", or the path of a .safetensors file.
+        folder: What that path is relative to.
 
     Returns:
         The model.
@@ -91,7 +92,7 @@ def load(model: str) -> Model:
             )
         with as_file(files(__package__).joinpath("weights", model + SUFFIX)) as path:
             return _read(path)
-    return _read(Path(model))
+    return _read(folder / model)
 
 
 def _read(path: Path) -> Model:
