@@ -44,7 +44,7 @@ _KICKED = 16
 _POLISHED = 2
 """Iterations without a better partition, at most, after which each single move of the best of an attempt is tried."""
 
-_UNPOLISHED, _NEARER = 3, 0.04
+_UNPOLISHED, _NEARER = 3, 0.06
 """Idle iterations after which those of the best of all are, if they were not, and the error, as above, below which that
 is worth it, as are more races: others can be bettered for long, and lead nowhere."""
 
