@@ -20,7 +20,7 @@ from dmrifw.inversion.optimizer import Look, Objective, detached
 from dmrifw.parametrizations import Parametrization
 from dmrifw.priors import Prior
 from dmrifw.schedules import Schedule, Stage
-from dmrifw.typing import FloatArray, IntArray
+from dmrifw.typing import FloatArray
 from dmrifw_cell_labels import clouds, symmetric
 from dmrifw_cell_labels.attempts import Attempt, attempts
 from dmrifw_cell_labels.checks import MOST, check_alike, check_weights, checked, covered
@@ -44,9 +44,9 @@ _KICKED = 16
 _POLISHED = 2
 """Iterations without a better partition, at most, after which each single move of the best of an attempt is tried."""
 
-_UNPOLISHED, _NEARER = 3, 0.06
+_UNPOLISHED, _NEARER = 3, 0.04
 """Idle iterations after which those of the best of all are, if they were not, and the error, as above, below which that
-is worth it, as are more races: others can be bettered for long, and lead nowhere."""
+is worth it: others can be bettered for long, and lead nowhere."""
 
 _WORTH_A_CUT, _CUTS = 0.7, 4
 """Share of the misfit to which a cut must bring it down, and cuts that are followed."""
@@ -277,7 +277,7 @@ class LabelSearch:
             state, waits = clouds.clearer(context, begun, attempt, generator)
             return self._another(state) if waits else state
         state = replace(state, idle=state.idle + 1)
-        if state.idle > _UNPOLISHED and state.misfit != state.polished and self._is_nearer([state.best]):
+        if state.idle > _UNPOLISHED and state.misfit != state.polished and context.is_near(state.best, _NEARER):
             return self._record_polished(state)
         if attempt.free:
             return self._free(state, attempt, generator)
@@ -294,18 +294,13 @@ class LabelSearch:
         if stale and len(state.pool) and context.is_near(state.pool[0], _NEAR):
             tried = replace(state, polished=min(state.polished, state.values[0]))
             return tried.kept(self._polished(state.known[0], state.count))
-        promising = clouds.is_told(context, state, attempt) or self._is_nearer(state.pool)
-        patience = settings.patience if promising else 0
+        patience = settings.patience if clouds.is_told(context, state, attempt) else 0
         if not len(state.pool) or state.stale < patience:
             return self._hopped(state, generator)
         worth = state.values[0] <= state.misfit and _WORTH_A_CUT * state.values[0] > self._misfit.of_noise
         if worth and state.count < min(MOST, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
-
-    def _is_nearer(self, partitions: Sequence[IntArray]) -> bool:
-        """Whether the first of some partitions, if there is one, is near the data."""
-        return len(partitions) > 0 and self._context.is_near(partitions[0], _NEARER)
 
     def _record_polished(self, state: State) -> State:
         """The best of all, if the attempt that found it is over and left it so. The one under way stays as it is."""
