@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from dmrifw_cell_labels import CellLabels, LabelSearchSettings
+from dmrifw_cell_labels import CellLabels, LabelSearchSettings, clouds
 from dmrifw_cell_labels.clouds import PHASES
 from dmrifw_cell_labels.descent import Curvature, bounded_minimum
 from dmrifw_cell_labels.elements import Elements
 from dmrifw_cell_labels.evolution import played
-from dmrifw_cell_labels.misfit import FINEST, LEVELS, SHARP, Misfit, one_hot
+from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
 from dmrifw_cell_labels.partition import Partition
@@ -457,6 +457,31 @@ def test_a_cut_that_is_given_up_leaves_the_best_of_all(grid: Grid, problem: Inve
     assert after.misfit == pytest.approx(value, rel=0.5)
     assert after.misfit < 2 * value
     assert after.idle == 0
+
+
+@pytest.mark.parametrize("exterior", get_args(Exterior))
+def test_three_compartments_begin_with_small_wave_numbers_unless_the_tissue_leaks(
+    protocol: Protocol, exterior: Exterior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, levels = mesh.bcc_grid(2, 13.4), []
+    labels = mesh.cell_labels(grid, mesh.Sphere(6.8))
+    simulator = Simulator(grid, protocol, exterior=exterior)
+    with torch.no_grad():
+        walls = CellLabels(Setting(grid, protocol, exterior))
+        walls.place(labels)
+        problem = InversionProblem(simulator, simulator(**walls()).numpy())
+    search = LabelSearchSettings().start(Objective(problem, CellLabels(Setting(grid, protocol, exterior)), {}))
+    attempt = next(one for one in search._attempts if one.count == 3)
+    state = clouds.cloud(search._context, search.state, attempt, np.random.default_rng(0))
+
+    def noted(tools: Any, kind: Any, start: Any, *others: Any) -> tuple[Any, float]:
+        levels.append(kind[0])
+        return start, 0.0
+
+    monkeypatch.setattr(clouds, "descended", noted)
+    for phase in (0, 1):
+        clouds.clearer(search._context, replace(state, phase=phase), attempt, np.random.default_rng(0))
+    assert levels == ([EVEN, EVEN] if exterior == "permeable" else list(LEVELS[:2]))
 
 
 def test_a_record_that_its_attempt_left_unpolished_is_polished_once(

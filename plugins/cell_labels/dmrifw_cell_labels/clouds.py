@@ -87,15 +87,17 @@ def cloud(context: Context, state: State, attempt: Attempt, generator: np.random
 def clearer(context: Context, state: State, attempt: Attempt, generator: np.random.Generator) -> tuple[State, bool]:
     """The state a phase of the descent later, and whether its shares wait for the others of their heat.
 
-    Those of three compartments begin with all wave numbers alike: large ones tell them apart. Free shares that do not
-    explain the data are tried elsewhere. After the middle mixture they wait, and so do symmetric ones: those of another
+    Those of three compartments in a leaky tissue begin with all wave numbers alike: large ones tell them apart. In a
+    reflecting one most of the signal is of the water around, and small ones come first. Free shares that do not explain
+    the data are tried elsewhere. After the middle mixture they wait, and so do symmetric ones: those of another
     symmetry than the truth, or apart by another field, or out of place, end at ten times its misfit and more.
 
     For rank 0.
     """
-    phase = max(state.phase, attempt.count - 2)
+    even = attempt.count > 2 and context.misfit.leaky
+    phase = max(state.phase, 1 if even else 0)
     level, binary = PHASES[phase]
-    if attempt.count > 2 and phase < HEAT:
+    if even and phase < HEAT:
         level = EVEN
     if attempt.free and phase:
         labels = context.neighbourhood.displaced(state.shares, np.zeros(3))
