@@ -131,14 +131,10 @@ class _Plan:
         return Checkpoint(self.folder.path / CHECKPOINT, mark, CHECKPOINT_SECONDS)
 
     def _digests(self) -> dict[str, str]:
-        """SHA-256 of the files that options of plugins name, by option."""
-        named = {
-            f"{plugin}.{option}": self.case.config.path.parent / value
-            for plugin, options in self.search.options.items()
-            for option, value in options.items()
-            if isinstance(value, str)
-        }
-        return {key: sha256(file.read_bytes()).hexdigest() for key, file in named.items() if file.is_file()}
+        """SHA-256 of the files that options of the parametrization name, by option: an inversion starts from them."""
+        options, folder = self.search.options[self.search.settings.parametrization], self.case.config.path.parent
+        named = {option: folder / value for option, value in options.items() if isinstance(value, str)}
+        return {option: sha256(file.read_bytes()).hexdigest() for option, file in named.items() if file.is_file()}
 
     @cached_property
     def simulator(self) -> Simulator:
