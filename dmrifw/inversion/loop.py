@@ -242,8 +242,10 @@ class _Run:
             return True
         fields, penalties = self._fields(), self.objective.penalties
         with torch.no_grad():
-            terms = {tuple(one.item() for one in penalties(fields, iteration).values()) for iteration in left}
-        return bool(self.problem.comm.bcast(len(terms) > 1, root=0))
+            terms = ([one.item() for one in penalties(fields, iteration).values()] for iteration in left)
+            now = next(terms)
+            others = any(one != now for one in terms)  # the first other one is enough
+        return bool(self.problem.comm.bcast(others, root=0))
 
     def end_start(self) -> None:
         """Judge where a start has led to, and go on to the next one, or to the best.
