@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dmrifw.errors import InputError
 from dmrifw.surface import remove, replacing
@@ -64,6 +66,22 @@ class RunFolder:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise InputError(f"{parent} is not writable", "choose another folder", key="-o", file=self.path)
 
+    def refuse_to_remove_sources(self, table: Mapping[str, Any], config: Path) -> None:
+        """Raise InputError where a config names a file that is removed before results are written.
+
+        Args:
+            table: What the config says.
+            config: Its file: what it names is relative to that one's folder.
+
+        Local.
+        """
+        own = [(self.path / name).resolve() for name in self.own]
+        for key, word in _words(table):
+            file = (config.parent / word).resolve()
+            if any(file.is_relative_to(one) for one in own) and file.exists():
+                fault = f"{word} is read, but lies where this run would remove old results"
+                raise InputError(fault, "choose another folder with -o", key=key, file=config)
+
     def start(self, text: str) -> None:
         """Make the folder, remove what an earlier run of this command left, and keep the config's text.
 
@@ -94,6 +112,18 @@ class RunFolder:
     def _present(self, names: tuple[str, ...]) -> list[Path]:
         present = [self.path / name for name in names if (self.path / name).exists()]
         return [file for file in present if not _same_file(file, self.config)]
+
+
+def _words(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in a table, and by which key."""
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _words(one, f"{key}.{name}" if key else name)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _words(one, key)
+    elif isinstance(value, str) and value and "\0" not in value:
+        yield key, value
 
 
 def _same_file(one: Path, other: Path | None) -> bool:

@@ -292,7 +292,9 @@ def _planned(read: Callable[[], Config], folder: RunFolder, *, resume: bool, for
     if not resume and not force:
         unfinished = file.exists() and not (folder.path / METRICS).exists()
         folder.refuse_results(*(["continue with --resume, or overwrite with --force"] if unfinished else []))
-    case = build_case(read())
+    config = read()
+    folder.refuse_to_remove_sources(config.model_dump(), config.path)
+    case = build_case(config)
     search, truth, fields = build_search(case), build_truth(case), true_fields(case)
     subject = subject_of(case, truth, fields, list(search.parametrization()))
     plan = _Plan(case, search, read_target(case), truth, fields, subject, folder)

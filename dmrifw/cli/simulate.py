@@ -85,7 +85,9 @@ def _checked(config_file: Path, folder: RunFolder, force: bool, magnetization: s
     folder.refuse_unwritable()
     if not force:
         folder.refuse_results()
-    case = build_case(load(config_file))
+    config = load(config_file)
+    folder.refuse_to_remove_sources(config.model_dump(exclude={"inversion"}), config_file)
+    case = build_case(config)
     case.required_permeability()
     return case, [] if magnetization is None else measurement_rows(magnetization, len(case.protocol))
 

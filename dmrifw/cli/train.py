@@ -151,6 +151,7 @@ def _planned(config_file: Path, output: Path, *, resume: bool, force: bool) -> _
     folder.refuse_unwritable()
     if not resume and not force:
         folder.refuse_results()
+    folder.refuse_to_remove_sources({"training": settings.model_dump()}, config_file)
     trainer = _build(settings, config_file)
     content = json.dumps(settings.model_dump(), sort_keys=True)
     mark = {"config": hashlib.sha256(content.encode()).hexdigest()}

@@ -216,6 +216,21 @@ def test_results_are_refused_unless_forced_and_then_leave_nothing_old(
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_what_an_inversion_starts_from_is_not_removed_for_its_results(
+    finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "out")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    source = tmp_path / "config.toml"
+    table = 'face-permeability = { start_from = "out/../out/result.nc" }\niterations = 3'
+    source.write_text(inversion_text.replace("iterations = 3", table))
+    assert run(["invert", str(source), "-o", str(folder), "--force"]) == 2
+    line = capsys.readouterr().err
+    assert f"{source}: inversion.face-permeability.start_from: out/../out/result.nc is read, but lies where" in line
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run(["invert", str(source), "-o", str(tmp_path / "elsewhere")]) == 0
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_results_outlive_a_config_that_is_refused(
     late: bool, finished: Path, inversion_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -223,6 +223,21 @@ def test_results_are_overwritten_by_force(results: Path, config: Path, text: str
     assert sorted(file.name for file in results.iterdir()) == ["config.toml", "signal.csv", "signal.nc"]
 
 
+def test_a_target_in_the_folder_is_made_again_since_nothing_reads_it(results: Path, config: Path, text: str) -> None:
+    config.write_text(text + f'\n[inversion.target]\npath = "{results / "signal.nc"}"\n')
+    assert run(["simulate", str(config), "-o", str(results), "--force"]) == 0
+
+
+def test_measurements_are_not_read_from_signals_that_are_removed(
+    results: Path, config: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = text.split("[[protocol.shell]]")[0]
+    config.write_text(grid + f'[protocol]\npath = "{results / "signal.nc"}"\n')
+    assert run(["simulate", str(config), "-o", str(results), "--force"]) == 2
+    assert "protocol.path: " in capsys.readouterr().err
+    assert (results / "signal.nc").exists()
+
+
 def test_a_config_may_lie_in_the_run_folder(config: Path, text: str) -> None:
     """It is no result: not refused for, not touched."""
     assert run(["simulate", str(config), "-o", str(config.parent)]) == 0
