@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.typing import FloatArray
 
 Product = Callable[[FloatArray], FloatArray]
@@ -70,7 +71,7 @@ def dense_model(gradient: FloatArray, curvature: FloatArray) -> DampedModel:
     if not np.isfinite(gradient).all() or not np.isfinite(curvature).all():
         return DampedModel.unknown(gradient)
     scale = _scale(np.diag(curvature))
-    values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
+    values, vectors = symmetric_modes(curvature / np.outer(scale, scale))
     return DampedModel(gradient, scale, np.eye(len(gradient)), np.maximum(values, 0.0), vectors)
 
 
@@ -106,7 +107,7 @@ def krylov_model(
             moved = moved - span.T @ (span @ moved)
         left = float(np.linalg.norm(moved))
         matrix = np.diag(main) + np.diag(beside, 1) + np.diag(beside, -1)
-        values, vectors = np.linalg.eigh(matrix)
+        values, vectors = symmetric_modes(matrix)
         values = np.maximum(values, 0.0)
         share = left * abs(vectors[-1] @ (vectors[0] / (values + damping)))  # the residual over the gradient
         if share <= _RESIDUAL or len(main) == min(iterations, len(start)):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 from mpi4py import MPI
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.errors import ConvergenceError
 from dmrifw.matrices import DistributedMatrix
 from dmrifw.operators import Operators
@@ -66,7 +66,7 @@ class Modes:
         new = states
         for _ in range(2):  # twice is enough against rounding (Kahan and Parlett)
             new = new - self.vectors @ comm.allreduce(self.vectors.T @ (mass @ new))
-        squares, rotation = np.linalg.eigh(comm.allreduce(new.T @ (mass @ new)))
+        squares, rotation = symmetric_modes(comm.allreduce(new.T @ (mass @ new)))
         unit = comm.allreduce(float(operators.total.sum()))
         kept = squares > max(resolution**2 * unit, 1e-14 * squares[-1])
         if not kept.any():
@@ -116,9 +116,7 @@ class ModeSource:
 
     @cached_property
     def _all(self) -> tuple[FloatArray, FloatArray]:
-        rates, vectors = scipy.linalg.eigh(
-            self.diffusion.to_dense(self.comm), self.mass.to_dense(self.comm), driver="gvd"
-        )
+        rates, vectors = symmetric_modes(self.diffusion.to_dense(self.comm), self.mass.to_dense(self.comm))
         first, last = self.diffusion.rows.local_range
         return rates, vectors[first:last]
 
@@ -177,8 +175,8 @@ def _ritz(
     A and M are real, so the real and imaginary parts that the complex build returns span the same modes.
     """
     parts = np.hstack([vectors.real, vectors.imag]) if np.iscomplexobj(vectors) else vectors
-    values, rotation = np.linalg.eigh(comm.allreduce(parts.T @ (mass @ parts)))
+    values, rotation = symmetric_modes(comm.allreduce(parts.T @ (mass @ parts)))
     kept = values > 1e-8 * values[-1]
     basis = parts @ (rotation[:, kept] / np.sqrt(values[kept]))
-    rates, rotation = np.linalg.eigh(comm.allreduce(basis.T @ (diffusion @ basis)))
+    rates, rotation = symmetric_modes(comm.allreduce(basis.T @ (diffusion @ basis)))
     return rates, basis @ rotation

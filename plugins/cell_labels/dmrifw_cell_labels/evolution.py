@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.sequences import Protocol, Waveform
 from dmrifw.typing import ComplexArray, FloatArray, IntArray
 
@@ -173,7 +174,7 @@ def _last(rates: Real, start: Real, turns: Turns, plan: Sequence[Interval], coun
 
 def turned(basis: Basis) -> Turns:
     """What makes the position along each axis diagonal. Local."""
-    return [(values, vectors) for values, vectors in map(np.linalg.eigh, basis.positions)]
+    return [(values, vectors) for values, vectors in map(symmetric_modes, basis.positions)]
 
 
 def in_single(turns: Turns) -> Turns:

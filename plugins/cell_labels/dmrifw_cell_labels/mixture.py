@@ -17,11 +17,11 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import scipy.linalg as sl
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 import torch
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.mesh import Grid
 from dmrifw.sequences import Protocol
 from dmrifw.tissue import Tissue
@@ -192,7 +192,7 @@ class Mixture:
             trace = self._matrix(self.elements.traces @ self._exchange(shares, k, other))
             jump = fields[k] - fields[other]
             total += jump.T @ (trace @ jump)
-        values, mix = np.linalg.eigh(total)
+        values, mix = symmetric_modes(total)
         slow = values <= max(self.elements.fastest if wanted < size else np.inf, values[0])
         values, mix = values[slow], mix[:, slow]
         return ModesOfFields(values, mix.T @ start, [mix.T @ one @ mix for one in positions], fields @ mix)
@@ -277,7 +277,7 @@ def _lowest(
 ) -> tuple[FloatArray, FloatArray]:
     """(count,) and (N, count) the lowest modes, those of sparse matrices by shifted and inverted Lanczos steps."""
     if not sp.issparse(stiffness):
-        values, modes = sl.eigh(stiffness, mass, driver="gvd")  # all of them, in less time than a part
+        values, modes = symmetric_modes(stiffness, mass)  # all of them, in less time than a part
         return values[:count], modes[:, :count]
     start = np.random.default_rng(0).standard_normal(stiffness.shape[0])  # without symmetry, to miss no mode
     values, modes = spla.eigsh(stiffness, count, mass, sigma=-SHIFT, v0=start)

@@ -14,6 +14,7 @@ from dolfinx.common import IndexMap
 from mpi4py import MPI
 from scipy.sparse.csgraph import connected_components
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.matrices import DistributedMatrix
 from dmrifw.mesh import Grid
 from dmrifw.propagators.factorization import Factorization
@@ -89,7 +90,7 @@ class Partition:
         heavy = self._mass @ self._smooth(labels)
         modes = Factorization(shifted, shifted, 0.0, MPI.COMM_SELF).solve(heavy)
         mass = modes.T @ (self._mass @ modes)
-        rates, mix = sl.eigh(modes.T @ heavy - SHIFT * mass, mass)
+        rates, mix = symmetric_modes(modes.T @ heavy - SHIFT * mass, mass)
         start = modes.T @ self._mass.sum(axis=1)
         positions = [modes.T @ (one @ modes) for one in self._moments]
         return Basis(rates, mix.T @ start, [mix.T @ one @ mix for one in positions])
@@ -103,8 +104,10 @@ class Partition:
         slowed = _assembled(self._elements.slowed, numbers, count)
         flow = slowed + gathered.T @ self._exchange(labels, walls_only=True) @ gathered
         mass = gathered.T @ self._mass @ gathered
-        few = None if count < 2 * _MOST_MODES else [0, _MOST_MODES - 1]  # of not many, all are found faster
-        rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=few)
+        if count < 2 * _MOST_MODES:  # all are found faster than a part
+            rates, modes = symmetric_modes(flow.toarray(), mass.toarray())
+        else:
+            rates, modes = sl.eigh(flow.toarray(), mass.toarray(), subset_by_index=[0, _MOST_MODES - 1])
         return np.asarray(modes[flat, : min(_MOST_MODES, max(1, int(np.searchsorted(rates, self._fastest))))])
 
     def _numbers(self, labels: IntArray) -> IntArray:

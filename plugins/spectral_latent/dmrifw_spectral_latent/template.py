@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dmrifw.eigen import symmetric_modes
 from dmrifw.errors import InputError
 from dmrifw.mesh import Grid, cylinders, from_arrays
 from dmrifw.typing import FloatArray, IntArray
@@ -111,7 +112,7 @@ class Template:
         laplacian = np.zeros((len(self.points), len(self.points)))
         laplacian[edges[:, 0], edges[:, 1]] = laplacian[edges[:, 1], edges[:, 0]] = -1.0
         laplacian[np.diag_indices_from(laplacian)] = -laplacian.sum(axis=1)
-        vectors = np.linalg.eigh(laplacian)[1]
+        vectors = symmetric_modes(laplacian)[1]
         return torch.from_numpy(vectors * np.where((vectors**3).sum(axis=0) < 0, -1.0, 1.0))
 
     @cached_property
