@@ -28,6 +28,7 @@ SHAPES = {
     "torus": 'shape = "torus", major = 10, minor = 6',
     "two cylinders": 'shape = "parallel-cylinders", radius = 6.7',
     "four cylinders": 'shape = "parallel-cylinders", radius = 6, count = 4',
+    "four wide cylinders": 'shape = "parallel-cylinders", radius = 7, count = 4',
     "nested spheres": 'shape = "nested-spheres", radii = [6.7, 11]',
     **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6.7, length = 16, seed = {seed}' for seed in range(3)},
     **{f"bent axon {seed}": f'shape = "bent-axon", radius = 6, length = 25, seed = {seed}' for seed in range(3, 6)},
