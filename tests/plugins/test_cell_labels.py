@@ -325,14 +325,28 @@ def test_translations_keep_the_shape_and_stay_in_the_grid(grid: Grid, ball: IntA
 
 
 def test_a_displacement_by_nothing_keeps_the_volume(grid: Grid, ball: IntArray) -> None:
-    found = Neighbourhood(grid).displaced([ball.astype(float)], np.zeros(3))
+    found = Neighbourhood(grid).displaced([ball.astype(float)[None]], np.zeros(3))
     assert abs(int(found.sum()) - int(ball.sum())) <= 12
+
+
+def test_compartments_are_displaced_together(grid: Grid) -> None:
+    """Two short cylinders side by side, by a cube of the grid along them; the wall between them comes along."""
+    labels = mesh.ParallelCylinders(6.7, length=14.0).label(grid)
+    neighbourhood, up = Neighbourhood(grid), np.array([0.0, 0.0, 26.6667 / 4])
+    middles = np.round(grid.points[grid.cells].mean(axis=1), 3)
+    below = {tuple(np.round(middle + up, 3)): label for middle, label in zip(middles, labels, strict=True)}
+    expected = np.array([below.get(tuple(one), 0) for one in middles])
+    found = neighbourhood.displaced([one_hot(labels, 3)[1:]], up, 0.25)
+    both = (found > 0) & (expected > 0)
+    assert np.sum((found > 0) != (expected > 0)) <= 12
+    np.testing.assert_array_equal(found[both], expected[both])
+    assert set(found[both]) == {1, 2}
 
 
 def test_nothing_stays_nothing_wherever_it_is(grid: Grid) -> None:
     neighbourhood, nothing = Neighbourhood(grid), np.zeros(len(grid.cells))
     np.testing.assert_array_equal(neighbourhood.to_middle(nothing), 0.0)
-    np.testing.assert_array_equal(neighbourhood.displaced([nothing], np.ones(3)), 0)
+    np.testing.assert_array_equal(neighbourhood.displaced([nothing[None]], np.ones(3)), 0)
 
 
 def test_what_lies_in_large_cells_is_read_there() -> None:
@@ -340,7 +354,7 @@ def test_what_lies_in_large_cells_is_read_there() -> None:
     coarse, fine = mesh.bcc_grid(2, 32.0), mesh.bcc_grid(8, 32.0)
     points = np.concatenate([coarse.points + np.array([0, 0, 32.0]), fine.points])
     graded = mesh.from_arrays(points, np.concatenate([coarse.cells, fine.cells + len(coarse.points)]))
-    everywhere = Neighbourhood(graded).displaced([np.ones(len(graded.cells))], np.zeros(3))
+    everywhere = Neighbourhood(graded).displaced([np.ones((1, len(graded.cells)))], np.zeros(3))
     np.testing.assert_array_equal(everywhere, 1)
 
 
@@ -391,7 +405,7 @@ def test_a_race_tells_between_which_cells_a_shape_lies(grid: Grid, protocol: Pro
     tools = Tools(Misfit(problem_of(grid, protocol, axon), Walls(0.01, 100.0, True)), Neighbourhood(grid))
     search, workers = LocalSearch(tools, 2), Workers(grid.comm, tools)
     shares = tools.neighbourhood.shifted(axon.astype(float), np.array([2.3, -1.9, 1.4]))
-    starts = displaced(workers, search, [shares], np.random.default_rng(0))
+    starts = displaced(workers, search, [shares[None]], np.random.default_rng(0))
     values = [one.misfit for one in starts]
     assert values == sorted(values)
     assert len({one.labels.tobytes() for one in starts}) == len(starts) > 100
@@ -694,6 +708,24 @@ def test_walls_are_found_from_nothing(grid: Grid, shape: mesh.Shape) -> None:
     problem = problem_of(grid, Protocol.preset("spinverse"), labels)
     search = LabelSearchSettings().start(objective_of(grid, problem))
     for iteration in range(100):
+        search.look(iteration, STAGE)
+        search.move()
+        if search.converged:
+            break
+    found = np.where(grid.boundary_faces(search.state.best), 0.01, 100.0)
+    scores = barrier_metrics(grid, found, grid.boundary_faces(labels), faces=np.ones(len(grid.faces), dtype=bool))
+    assert scores["barrier_f1_symmetric"] == 1.0
+
+
+@pytest.mark.slow
+def test_a_shape_that_looks_symmetric_off_the_middle_is_found_from_symmetric_shares(grid: Grid) -> None:
+    """Its signals show a turn, a mirror and a point reflection, about a place where the grid has none of them."""
+    labels = mesh.Cylinder(7.0, axis=(1.0, 2.0, 0.0), centre=(2.0, 0.0, 1.0)).label(grid)
+    search = LabelSearchSettings().start(objective_of(grid, problem_of(grid, Protocol.preset("spinverse"), labels)))
+    group = search._attempts[0].symmetry.group
+    assert len(group) == 4
+    assert not any(np.array_equal(labels[image], labels) for image in group.images[1:])
+    for iteration in range(12):
         search.look(iteration, STAGE)
         search.move()
         if search.converged:

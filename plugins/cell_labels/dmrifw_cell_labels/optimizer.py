@@ -142,10 +142,12 @@ class LabelSearch:
 
     An attempt begins with Gauss-Newton steps of shares from a seeded cloud. Where signals show a symmetry, partitions
     that have it are tried first: shares are read off the cells, and bettered by Gauss-Newton steps that are rounded and
-    by single moves. Then any: shares tell a shape between the cells of the grid, since signals of a closed cell tell
-    its shape rather than its place; so it is displaced by parts of a cell, and bettered by the same steps and by
-    translations. Further iterations go on from the best partitions, or from the mean of several. Where that brings
-    nothing better for a while, compartments are cut in two; where that does not either, the next attempt begins.
+    by single moves; where that ends near the data, as of a shape off the middle of the grid, its shares are laid
+    elsewhere, and held to no symmetry any more. Then any: shares tell a shape between the cells of the grid, since
+    signals of a closed cell tell its shape rather than its place; so it is displaced by parts of a cell, and bettered
+    by the same steps and by translations. Further iterations go on from the best partitions, or from the mean of
+    several. Where that brings nothing better for a while, compartments are cut in two; where that does not either, the
+    next attempt begins.
 
     Args:
         objective: What is explained.
@@ -279,10 +281,13 @@ class LabelSearch:
         state = replace(state, idle=state.idle + 1)
         if state.idle > _UNPOLISHED and state.misfit != state.polished and context.is_near(state.best, _NEARER):
             return self._record_polished(state)
-        if attempt.free:
+        if attempt.free or state.age:
             return self._free(state, attempt, generator)
         state, goes_on = symmetric.bettered(context, state, attempt, generator)
-        return state if goes_on else self._another(state)
+        if goes_on:
+            return state
+        worth = context.misfit.leaky and symmetric.is_hopeful(context, state, attempt) and not state.came_back
+        return self._freed(state, generator) if worth else self._another(state)
 
     def _free(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition of any symmetry that shares or others lead to, polished or cut; or the next attempt."""
@@ -301,6 +306,12 @@ class LabelSearch:
         if worth and state.count < min(MOST, self.parametrization.compartments):
             return self._cut(state, generator)
         return self._another(state)
+
+    def _freed(self, state: State, generator: np.random.Generator) -> State:
+        """Symmetric shares, laid elsewhere as free ones are: off the middle of a shape a grid may not be symmetric."""
+        search = self._context.search(state.count)
+        starts = displaced(self._context.workers, search, [state.shares], generator)
+        return self._bettered(replace(state, age=1), starts, generator)
 
     def _record_polished(self, state: State) -> State:
         """The best of all, if the attempt that found it is over and left it so. The one under way stays as it is."""
@@ -328,8 +339,8 @@ class LabelSearch:
 
     def _shapes(self, state: State, generator: np.random.Generator) -> list[FloatArray]:
         """The shares, the best partition, or several, of which the mean is displaced."""
-        partitions = [(one > 0).astype(float) for one in state.pool]
-        choices = [[state.shares[0]], partitions[:1], partitions]
+        partitions = [(one > 0).astype(float)[None] for one in state.pool]
+        choices = [[state.shares], partitions[:1], partitions]
         return choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
 
     def _bettered(self, state: State, starts: list[Found], generator: np.random.Generator) -> State:
