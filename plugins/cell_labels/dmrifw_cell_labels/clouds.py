@@ -100,7 +100,7 @@ def clearer(context: Context, state: State, attempt: Attempt, generator: np.rand
     if even and phase < HEAT:
         level = EVEN
     if attempt.free and phase:
-        labels = context.neighbourhood.displaced([state.shares], np.zeros(3))
+        labels = context.neighbourhood.displaced(state.shares, np.zeros(3))
         state = alike(context, state, labels, _loosened(context, attempt, FINEST))
     kind = _kind(context, state, attempt, level)
     descent, _ = descended(context.tools, kind, _descent(state, attempt), binary, context.steps)
@@ -119,7 +119,7 @@ def clearer(context: Context, state: State, attempt: Attempt, generator: np.rand
 def is_told(context: Context, state: State, attempt: Attempt) -> bool:
     """Whether shares explain the data: others are mostly of a wrong shape, and not worth more than a race. Local."""
     gray = context.misfit.gray(*_kind(context, state, attempt, FINEST))
-    return state.count > attempt.count or gray.explained(with_the_rest(state.shares), _WITHIN)
+    return state.count > 2 or gray.explained(with_the_rest(state.shares), _WITHIN)
 
 
 def _kind(context: Context, state: State, attempt: Attempt, level: Level) -> Kind:

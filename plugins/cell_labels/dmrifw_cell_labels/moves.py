@@ -169,20 +169,19 @@ class Neighbourhood:
         )
 
     def displaced(self, shapes: Sequence[FloatArray], shift: FloatArray, width: float = _BLUR) -> IntArray:
-        """(E,) labels of compartments of about as much volume as the first of some shapes, seen at the vertices.
+        """(E,) labels 0 and 1 of about as much volume as the first of some shapes, displaced and seen at the vertices.
 
         Several shapes are laid over each other, middle on middle, each as it is or as its point reflection, whichever
         is more like the first: their mean is finer than the cells of any of them.
 
         Args:
-            shapes: (K - 1, E) shares of the compartments inside, one array each. Those of the first tell to which of
-                them a cell belongs, the largest at its middle.
-            shift: (3,) by which the first is displaced, um.
+            shapes: (E,) shares inside, one array each.
+            shift: (3,) of the first, um.
             width: Of the kernel that reads shares off beside the middles of cells, over the spacing.
 
         Local.
         """
-        first, *others = (one.sum(axis=0) for one in shapes)
+        first, *others = shapes
         middle = self.middle_of(first)
         place = self.vertices - shift
         seen = [self._read(first, place, width)]
@@ -190,9 +189,7 @@ class Neighbourhood:
             offset = self.middle_of(other)
             readings = [self._read(other, offset + sign * (place - middle), width) for sign in (1.0, -1.0)]
             seen.append(max(readings, key=lambda one: float(one @ seen[0])))
-        labels = self._filled(np.mean(seen, axis=0), float(self.volumes @ first))
-        parts = [self._read(one, self._middles - shift, width) for one in shapes[0]]
-        return np.where(labels > 0, 1 + np.argmax(parts, axis=0), 0)
+        return self._filled(np.mean(seen, axis=0), float(self.volumes @ first))
 
     def shifted(self, shares: FloatArray, shift: FloatArray) -> FloatArray:
         """(E,) shares of the same volume, displaced by (3,) um; less than that where the grid ends. Local."""

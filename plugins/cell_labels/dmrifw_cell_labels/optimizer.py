@@ -286,7 +286,8 @@ class LabelSearch:
         state, goes_on = symmetric.bettered(context, state, attempt, generator)
         if goes_on:
             return state
-        worth = context.misfit.leaky and symmetric.is_hopeful(context, state, attempt) and not state.came_back
+        placeless = context.misfit.leaky and state.count == 2
+        worth = placeless and symmetric.is_hopeful(context, state, attempt) and not state.came_back
         return self._freed(state, generator) if worth else self._another(state)
 
     def _free(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
@@ -310,7 +311,7 @@ class LabelSearch:
     def _freed(self, state: State, generator: np.random.Generator) -> State:
         """Symmetric shares, laid elsewhere as free ones are: off the middle of a shape a grid may not be symmetric."""
         search = self._context.search(state.count)
-        starts = displaced(self._context.workers, search, [state.shares], generator)
+        starts = displaced(self._context.workers, search, [state.shares[0]], generator)
         return self._bettered(replace(state, age=1), starts, generator)
 
     def _record_polished(self, state: State) -> State:
@@ -339,8 +340,8 @@ class LabelSearch:
 
     def _shapes(self, state: State, generator: np.random.Generator) -> list[FloatArray]:
         """The shares, the best partition, or several, of which the mean is displaced."""
-        partitions = [(one > 0).astype(float)[None] for one in state.pool]
-        choices = [[state.shares], partitions[:1], partitions]
+        partitions = [(one > 0).astype(float) for one in state.pool]
+        choices = [[state.shares[0]], partitions[:1], partitions]
         return choices[0] if self._early(state) else choices[int(generator.integers(len(choices)))]
 
     def _bettered(self, state: State, starts: list[Found], generator: np.random.Generator) -> State:

@@ -46,13 +46,13 @@ def displaced(
     Args:
         workers: Who work.
         search: Tells the neighbourhood, and whether the tissue is leaky: then the shape is in the grid's middle.
-        shapes: (K - 1, E) shares inside, one array each; see `Neighbourhood.displaced`.
+        shapes: (E,) shares inside, one array each; see `Neighbourhood.displaced`.
         generator: Draws where the sequence of places begins.
 
     For rank 0.
     """
     grid = search.neighbourhood
-    centre = grid.to_middle(shapes[0].sum(axis=0)) if search.misfit.leaky else np.zeros(3)
+    centre = grid.to_middle(shapes[0]) if search.misfit.leaky else np.zeros(3)
     drawn = np.modf(generator.random(4) + np.outer(np.arange(_part(_SCANNED, search)), _EVENLY))[0]
     shifts, widths = centre + (drawn[:, :3] - 0.5) * grid.spacing, _WIDTHS[0] + np.ptp(_WIDTHS) * drawn[:, 3]
     return _sorted(workers.map(_displaced, [(shapes, *one) for one in zip(shifts, widths, strict=True)]))
