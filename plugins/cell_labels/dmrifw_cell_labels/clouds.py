@@ -122,6 +122,11 @@ def is_told(context: Context, state: State, attempt: Attempt) -> bool:
     return state.count > 2 or gray.explained(with_the_rest(state.shares), _WITHIN)
 
 
+def is_nearly_told(context: Context, state: State, attempt: Attempt) -> bool:
+    """Whether symmetric shares explain the data, although no partition of that symmetry may. Local."""
+    return context.misfit.gray(*_kind(context, state, attempt, FINEST)).explained(with_the_rest(state.shares), _NEARLY)
+
+
 def _kind(context: Context, state: State, attempt: Attempt, level: Level) -> Kind:
     """The mixture that is descended in."""
     if attempt.free and level == FINEST and state.like.any():

@@ -142,7 +142,7 @@ class LabelSearch:
 
     An attempt begins with Gauss-Newton steps of shares from a seeded cloud. Where signals show a symmetry, partitions
     that have it are tried first: shares are read off the cells, and bettered by Gauss-Newton steps that are rounded and
-    by single moves; where that ends near the data, as of a shape off the middle of the grid, its shares are laid
+    by single moves; where only the shares explain the signals, as of a shape off the middle of the grid, they are laid
     elsewhere, and held to no symmetry any more. Then any: shares tell a shape between the cells of the grid, since
     signals of a closed cell tell its shape rather than its place; so it is displaced by parts of a cell, and bettered
     by the same steps and by translations. Further iterations go on from the best partitions, or from the mean of
@@ -286,9 +286,10 @@ class LabelSearch:
         state, goes_on = symmetric.bettered(context, state, attempt, generator)
         if goes_on:
             return state
-        placeless = context.misfit.leaky and state.count == 2
-        worth = placeless and symmetric.is_hopeful(context, state, attempt) and not state.came_back
-        return self._freed(state, generator) if worth else self._another(state)
+        elsewhere = context.misfit.leaky and state.count == 2 and not state.came_back
+        if elsewhere and clouds.is_nearly_told(context, state, attempt):
+            return self._freed(state, generator)
+        return self._another(state)
 
     def _free(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition of any symmetry that shares or others lead to, polished or cut; or the next attempt."""
