@@ -286,10 +286,10 @@ class LabelSearch:
         state, goes_on = symmetric.bettered(context, state, attempt, generator)
         if goes_on:
             return state
-        elsewhere = context.misfit.leaky and state.count == 2 and not state.came_back
-        if elsewhere and clouds.is_nearly_told(context, state, attempt):
-            return self._freed(state, generator)
-        return self._another(state)
+        placeless = context.misfit.leaky and state.count == 2 and not state.came_back
+        near = placeless and symmetric.is_hopeful(context, state, attempt)
+        worth = near and clouds.is_nearly_told(context, state, attempt)
+        return self._freed(state, generator) if worth else self._another(state)
 
     def _free(self, state: State, attempt: Attempt, generator: np.random.Generator) -> State:
         """A partition of any symmetry that shares or others lead to, polished or cut; or the next attempt."""

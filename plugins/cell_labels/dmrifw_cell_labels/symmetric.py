@@ -62,8 +62,12 @@ def bettered(context: Context, state: State, attempt: Attempt, generator: np.ran
     state = state.kept(best)
     if state.stale:
         state = replace(state, shares=shares)
-    hopeful = context.is_near(state.pool[0], _HOPEFUL if len(attempt.symmetry.group) > 2 else _HOPEFUL_OF_TWO)
-    return state, hopeful and state.stale < _KICKS
+    return state, state.stale < _KICKS and is_hopeful(context, state, attempt)
+
+
+def is_hopeful(context: Context, state: State, attempt: Attempt) -> bool:
+    """Whether the best partition of a symmetric attempt is near enough the data to be of the right symmetry. Local."""
+    return context.is_near(state.pool[0], _HOPEFUL if len(attempt.symmetry.group) > 2 else _HOPEFUL_OF_TWO)
 
 
 def _led(
