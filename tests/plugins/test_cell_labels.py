@@ -19,6 +19,7 @@ from dmrifw_cell_labels.evolution import played
 from dmrifw_cell_labels.misfit import EVEN, FINEST, LEVELS, SHARP, Misfit, one_hot
 from dmrifw_cell_labels.mixture import SOFT, Mixture, Walls
 from dmrifw_cell_labels.moves import Neighbourhood
+from dmrifw_cell_labels.optimizer import LabelSearch
 from dmrifw_cell_labels.partition import Partition
 from dmrifw_cell_labels.race import displaced, raced
 from dmrifw_cell_labels.rounding import rounded
@@ -677,6 +678,19 @@ def test_it_refuses_a_tissue_that_its_model_leaves_out(protocol: Protocol, name:
         Misfit(InversionProblem(simulator, np.ones(len(protocol))), Walls(0.01, 100.0, False))
 
 
+def found_by(search: LabelSearch, labels: IntArray, iterations: int) -> float:
+    """F1 of the walls, up to what signals cannot see, after so many iterations at most."""
+    for iteration in range(iterations):
+        search.look(iteration, STAGE)
+        search.move()
+        if search.converged:
+            break
+    grid = search._problem.simulator.grid
+    found = np.where(grid.boundary_faces(search.state.best), 0.01, 100.0)
+    scores = barrier_metrics(grid, found, grid.boundary_faces(labels), faces=np.ones(len(grid.faces), dtype=bool))
+    return scores["barrier_f1_symmetric"]
+
+
 @pytest.mark.parametrize(
     "shape",
     [
@@ -693,14 +707,7 @@ def test_walls_are_found_from_nothing(grid: Grid, shape: mesh.Shape) -> None:
     labels = shape.label(grid)
     problem = problem_of(grid, Protocol.preset("spinverse"), labels)
     search = LabelSearchSettings().start(objective_of(grid, problem))
-    for iteration in range(100):
-        search.look(iteration, STAGE)
-        search.move()
-        if search.converged:
-            break
-    found = np.where(grid.boundary_faces(search.state.best), 0.01, 100.0)
-    scores = barrier_metrics(grid, found, grid.boundary_faces(labels), faces=np.ones(len(grid.faces), dtype=bool))
-    assert scores["barrier_f1_symmetric"] == 1.0
+    assert found_by(search, labels, 100) == 1.0
 
 
 @pytest.mark.slow
@@ -711,11 +718,4 @@ def test_a_shape_that_looks_symmetric_off_the_middle_is_found_from_symmetric_sha
     group = search._attempts[0].symmetry.group
     assert len(group) == 4
     assert not any(np.array_equal(labels[image], labels) for image in group.images[1:])
-    for iteration in range(12):
-        search.look(iteration, STAGE)
-        search.move()
-        if search.converged:
-            break
-    found = np.where(grid.boundary_faces(search.state.best), 0.01, 100.0)
-    scores = barrier_metrics(grid, found, grid.boundary_faces(labels), faces=np.ones(len(grid.faces), dtype=bool))
-    assert scores["barrier_f1_symmetric"] == 1.0
+    assert found_by(search, labels, 12) == 1.0
